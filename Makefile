@@ -1,0 +1,74 @@
+# What a first user and a developer run. `make help` lists the targets.
+# Everything is installed into $(VENV) from constraints.txt, which pins versions and hashes.
+
+PYTHON ?= $(or $(shell for p in python3.11 python3.13 python3.12; do \
+	$$p -c '' 2>/dev/null && { echo $$p; break; }; done),python3.11)
+VENV ?= .venv
+# More arguments for pytest, as in: make test PYTEST="-x tests/unit/test_store.py"
+PYTEST ?=
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.gossamer-installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+COMPILE := build/uv/bin/uv --quiet pip compile pyproject.toml --universal --python-version 3.11 \
+	--generate-hashes --no-header --no-annotate --upgrade
+
+.DELETE_ON_ERROR:
+.PHONY: help install demo test check bench constraints clean
+
+help:
+	@echo 'make install      make $(VENV) and install gossamer into it'
+	@echo 'make demo         simulate 50 peers, 20 % of them liars; writes report.html'
+	@echo 'make test         run the tests'
+	@echo 'make check        run the linters and the type checker'
+	@echo 'make bench        run the benchmarks'
+	@echo 'make constraints  pin the newest dependencies (needs the network)'
+	@echo 'make clean        remove what was generated, but not $(VENV)'
+
+install: $(STAMP)
+
+demo: install
+	$(BIN)/gossamer simulate --peers 50 --byzantine 0.2 --attack mix --data digits --seed 7 \
+		--baselines --report report.html
+
+test: install
+	$(BIN)/python -m pytest $(PYTEST)
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: install
+	@for benchmark in benchmarks/*.py; do \
+		echo "## $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
+
+constraints:
+	test -x build/uv/bin/uv || { $(PYTHON) -m venv build/uv && build/uv/bin/pip install --quiet uv; }
+	$(COMPILE) --extra sim --extra dev --output-file constraints.txt
+	$(COMPILE) --extra authoring --constraints constraints.txt \
+		--output-file constraints-authoring.txt
+
+clean:
+	rm -rf build dist *.egg-info report.html report.json
+	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c '' 2>/dev/null || { echo '$(PYTHON) is missing.' \
+		'Install it (Debian: sudo apt install python3 python3-venv)' \
+		'or name another: make PYTHON=python3.13' >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
+		echo '$(PYTHON) is not Python 3.11, 3.12 or 3.13; name one: make PYTHON=python3.11' >&2; \
+		exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo '$(PYTHON) has no venv module. Debian: sudo apt install python3-venv' >&2; exit 1; }
+	@test -x $(BIN)/python || { \
+		echo 'Making $(VENV); the packages are fetched once and need a minute.'; \
+		$(PYTHON) -m venv $(VENV); }
+	@$(PIP) install --require-hashes --requirement constraints.txt || { \
+		command -v cc >/dev/null || echo 'If a package had to be compiled:' \
+		'sudo apt install build-essential python3-dev' >&2; exit 1; }
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@

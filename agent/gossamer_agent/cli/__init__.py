@@ -1,0 +1,79 @@
+"""The program `gossamer`.
+
+`main` is the console script. Commands are loaded when they are called (`gossamer_agent.cli.group`),
+so that help and completion answer at once on a small device.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from traceback import format_exc
+from typing import Any
+
+import click
+
+from gossamer_agent.cli.failures import exit_code_of, one_line
+from gossamer_agent.cli.group import LazyGroup
+from gossamer_agent.cli.help import EPILOG
+from gossamer_agent.exit_codes import ExitCode
+from gossamer_crypto.errors import GossamerError, PeerError
+
+COMMANDS = {
+    "log": ("gossamer_agent.cli.log:log", "Verify and show the log of a device."),
+    "model": ("gossamer_agent.cli.model:model", "Check trainable model files."),
+    "profile": ("gossamer_agent.cli.profile:profile", "List and show device profiles."),
+    "version": ("gossamer_agent.cli.version:version", "Show the versions of what is installed."),
+}
+
+# What a user, a file, a peer or the machine can cause. Anything else is a bug, with its traceback.
+_REPORTED = (GossamerError, PeerError, OSError)
+
+
+class _Program(LazyGroup):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except _REPORTED:
+            if ctx.params["traceback"]:
+                click.echo(format_exc(), err=True, nl=False)
+            raise
+
+
+@click.group(
+    cls=_Program,
+    commands_by_name=COMMANDS,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.option("--traceback", is_flag=True, help="Show where in the program an error arose.")
+def gossamer(traceback: bool) -> None:
+    """Small devices train one model together, with no server and robust against liars."""
+
+
+def main() -> None:
+    """Run the command line and leave the process with its exit code (docs/exit-codes.md)."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code; what the user can cause costs one line."""
+    try:
+        result = gossamer.main([*arguments], prog_name="gossamer", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        click.echo("gossamer: interrupted", err=True)
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # The reader (`| head`) left; without this Python complains again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.FAILURE
+    except _REPORTED as error:
+        click.echo(f"gossamer: {one_line(error)}", err=True)
+        return exit_code_of(error)
+    # click hands back the code of `ctx.exit`; commands themselves return nothing.
+    return result if isinstance(result, int) else ExitCode.OK

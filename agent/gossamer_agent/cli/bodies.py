@@ -1,0 +1,79 @@
+"""What an entry says, for whoever holds the swarm's key.
+
+All bodies are flat MessagePack arrays of numbers, short strings and byte strings, so they can be
+shown without knowing the formats of all kinds and versions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgpack
+
+from gossamer_agent.errors import StoreError
+from gossamer_crypto.envelope import Envelope, open_envelope
+from gossamer_crypto.epoch import SECRET_BYTES
+from gossamer_crypto.errors import EnvelopeError
+
+KEY_FILE_NAME = "epoch.key"
+_FIELDS_MAX = 64
+_TEXT_BYTES_MAX = 64
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Opener:
+    """Opens entries with one epoch secret; the secret never appears in a repr."""
+
+    secret: bytes
+
+    def summary(self, envelope: Envelope) -> str:
+        """Return one line about the body, whatever the bytes are."""
+        try:
+            body = open_envelope(envelope, self.secret)
+        except EnvelopeError as error:
+            return f"sealed ({error.reason})"
+        return describe(body)
+
+
+def opener_beside(database: Path) -> Opener | None:
+    """Return an opener if a key file lies beside the log. Raises StoreError if it is no key."""
+    path = database.with_name(KEY_FILE_NAME)
+    try:
+        with path.open("rb") as file:
+            secret = file.read(SECRET_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
+    if len(secret) != SECRET_BYTES:
+        raise StoreError(f"{path}: not a key; it must be {SECRET_BYTES} bytes long")
+    return Opener(secret)
+
+
+def describe(body: bytes) -> str:
+    """Return a body's fields in order: numbers and text as such, byte strings by their length."""
+    size = len(body)
+    try:
+        fields = msgpack.unpackb(
+            body,
+            max_array_len=_FIELDS_MAX,
+            max_map_len=0,
+            max_ext_len=0,
+            max_str_len=_TEXT_BYTES_MAX,
+            max_bin_len=size,
+        )
+    # Bodies are written by peers: any failure to decode is the same answer.
+    except (ValueError, msgpack.UnpackException):
+        return f"{size} bytes"
+    if not isinstance(fields, list):
+        return f"{size} bytes"
+    return " ".join(_field(field) for field in fields)
+
+
+def _field(field: object) -> str:
+    if isinstance(field, bytes):
+        return f"<{len(field)} bytes>"
+    if isinstance(field, str):
+        return ascii(field)
+    return str(field) if isinstance(field, int | float) else f"<{type(field).__name__}>"

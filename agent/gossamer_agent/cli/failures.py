@@ -1,0 +1,29 @@
+"""From an exception to one line of text and an exit code."""
+
+from __future__ import annotations
+
+from gossamer_agent.errors import AgentError
+from gossamer_agent.exit_codes import ExitCode
+
+
+def exit_code_of(error: BaseException) -> ExitCode:
+    """Return the code that `error` ends the program with; FAILURE for what has no code."""
+    if isinstance(error, AgentError):
+        return error.exit_code
+    # The network's errors are in a lower layer, which does not know about programs.
+    from gossamer_transport.errors import NetworkError  # noqa: PLC0415  only when needed
+
+    return ExitCode.NETWORK if isinstance(error, NetworkError) else ExitCode.FAILURE
+
+
+def one_line(error: BaseException) -> str:
+    """Return the error's message as one printable line.
+
+    File names and peers' text may hold line breaks and terminal escapes; they are shown as `?`.
+    """
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    else:
+        text = str(error)
+    text = " ".join(text.split()) or type(error).__name__
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -1,0 +1,126 @@
+"""What the world tells an agent's core, and what the core asks of the world.
+
+`core.handle(now, event) -> list[Effect]`. A shell performs the effects in order and feeds back what
+comes of them. Effects that compute (`Merge`, `Evaluate`, `Train`) are answered by the event of the
+same verb; everything slow is such an effect, so that a shell can run it off its event loop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gossamer_agent.learner import Score, Vector
+from gossamer_agent.merge.result import Merged, MergeInput
+from gossamer_crypto.envelope import Envelope
+from gossamer_crypto.errors import Reason
+from gossamer_crypto.identity import PeerId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """The agent begins; `genesis` is the packed genesis of its swarm."""
+
+    genesis: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeersSeen:
+    """The peers that can be reached now."""
+
+    peers: tuple[PeerId, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundDue:
+    """It is time for the next round."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """A frame arrived; the network vouches for the sender."""
+
+    sender: PeerId
+    frame: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergeDone:
+    merged: Merged
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateDone:
+    current: Score
+    candidate: Score
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainDone:
+    """params: float32[P] after the local steps, finite."""
+
+    params: Vector
+    loss: float
+
+
+Event = Started | PeersSeen | RoundDue | Received | MergeDone | EvaluateDone | TrainDone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Append:
+    """Make this entry of the own feed durable before any later effect is performed."""
+
+    entry: Envelope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Send:
+    """Send a frame, at most once; it may be lost."""
+
+    peer: PeerId
+    frame: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Merge:
+    """Combine the inputs by the rule; answered by `MergeDone`."""
+
+    rule: str
+    inputs: tuple[MergeInput, ...]
+    own: PeerId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluate:
+    """Score both vectors on the local hold-out data; answered by `EvaluateDone`."""
+
+    current: Vector
+    candidate: Vector
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Train:
+    """Make the local steps from these parameters; answered by `TrainDone`."""
+
+    params: Vector
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """Bytes were refused; count and show. `culprit` is None where nobody can be blamed."""
+
+    sender: PeerId
+    culprit: PeerId | None
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundDone:
+    """A round ended. merged: how many replicas were merged (0: fewer than the quorum)."""
+
+    round: int
+    merged: int
+    committed: bool
+
+
+Effect = Append | Send | Merge | Evaluate | Train | Refused | RoundDone

@@ -1,0 +1,136 @@
+"""Distances between vectors that have the same bits on every CPU.
+
+Theory of operation. A long float sum depends on the order of its terms, and that order differs
+between CPUs, BLAS builds and numpy versions. So every difference `row - reference` is rounded to
+whole multiples of a power of two, at most 2^19 of them. Products of these integers, summed over
+blocks short enough for the sum to stay below 2^53, are exact in float64 in whatever order a BLAS
+takes them (and with fused multiply-add), and blocks are summed in int64. What follows on K x K
+scalars is done with + - * / and square root, which IEEE 754 rounds correctly, or with integers. No
+exp, log or pow: these differ in the last bit between C libraries. See docs/adr/0001.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from gossamer_agent.merge.kernels import BLOCK, Rows, Vector, Votes, blocks, check_rows
+
+Scalars: TypeAlias = npt.NDArray[np.float64]
+Integers: TypeAlias = npt.NDArray[np.int64]
+
+GRID_BITS: Final = 19
+"""The largest difference of a row becomes an integer of at most 2^19."""
+BLOCK_MAX: Final = 1 << 15
+"""Coordinates per product: 2^15 terms of at most 2^38 sum to at most 2^53."""
+
+# OpenBLAS wakes threads for dot products of more than 10 000 terms, which here costs more CPU time
+# than the products.
+_DOT_BLOCK: Final = 8192
+
+_EXPONENT_MIN: Final = -100  # A grid finer than 2^-119 would leave the range of float32.
+
+
+@dataclass(frozen=True, slots=True)
+class Gram:
+    """Inner products of differences: `products[i, j] * 2**-(shifts[i] + shifts[j])`, exactly."""
+
+    products: Integers
+    shifts: Integers
+
+    def inner(self) -> Scalars:
+        """Inner products float64[K, K]; their diagonal holds the squared norms."""
+        return _scale(self.products, -(self.shifts[:, None] + self.shifts[None, :]))
+
+    def squared_distances(self) -> Scalars:
+        """Squared distances float64[K, K] between rows; exactly 0 between equal rows."""
+        inner = self.inner()
+        norms = np.diagonal(inner)
+        squares: Scalars = np.maximum(norms[:, None] + norms[None, :] - 2.0 * inner, 0.0)
+        return squares
+
+
+def exact_gram(rows: Rows, reference: Vector, *, block: int = BLOCK) -> Gram:
+    """Inner products of the differences of K rows to a reference.
+
+    `rows` is float32[K, d] or K vectors float32[d], `reference` float32[d], all finite and below
+    1e30 in size. The relative error against real numbers is about 1e-6 of the squared norms; the
+    bits do not depend on the CPU, on `block` (at most BLOCK_MAX) or on the order of the rows.
+    """
+    grid = _Grid(rows, reference, block)
+    products = np.zeros((len(grid.rows), len(grid.rows)), np.int64)
+    for integers in grid:
+        products += (integers @ integers.T).astype(np.int64)
+    return Gram(products, grid.shifts)
+
+
+def distances_to(rows: Rows, reference: Vector, *, block: int = _DOT_BLOCK) -> Scalars:
+    """Euclidean distance float64[K] of each row to the reference, on the grid of `exact_gram`."""
+    grid = _Grid(rows, reference, block)
+    squares = np.zeros(len(grid.rows), np.int64)
+    for integers in grid:
+        squares += np.array([np.dot(row, row) for row in integers], np.int64)
+    return np.sqrt(_scale(squares, -2 * grid.shifts))
+
+
+def median_by_votes(values: Scalars, votes: Votes) -> float:
+    """The lower median of K scalars, each counted as often as it has votes."""
+    order = np.argsort(values, kind="stable")
+    running = np.cumsum(votes[order])
+    return float(values[order[np.searchsorted(2 * running, running[-1])]])
+
+
+class _Grid:
+    """Iterates over blocks of the differences as integers in float64[K, block].
+
+    The array is reused from block to block.
+    """
+
+    def __init__(self, rows: Rows, reference: Vector, block: int) -> None:
+        if not 0 < block <= BLOCK_MAX:
+            raise ValueError(f"block {block} is not in 1..{BLOCK_MAX}")
+        self.rows = check_rows(rows)
+        self.reference = check_rows([reference, self.rows[0]])[0]
+        shape = len(self.rows), min(block, reference.size)
+        self._block = block
+        self._float32 = np.empty(shape, np.float32)
+        self._float64 = np.empty(shape, np.float64)
+        # d terms of at most 2^(2 bits) must fit into int64.
+        bits = min(GRID_BITS, (62 - max(0, reference.size - 1).bit_length()) // 2)
+        _, exponents = np.frexp(self._peaks())
+        self.shifts: Integers = bits - np.maximum(exponents.astype(np.int64), _EXPONENT_MIN)
+
+    def __iter__(self) -> Iterator[Scalars]:
+        ones = np.ones((len(self.rows), 1), np.float32)
+        factors = np.ldexp(ones, self.shifts[:, None].astype(np.int32))
+        for block in blocks(self.reference.size, self._block):
+            differences = self._differences(block)
+            differences *= factors
+            np.rint(differences, out=differences)
+            integers = self._float64[:, : differences.shape[1]]
+            integers[...] = differences
+            yield integers
+
+    def _peaks(self) -> Vector:
+        """Largest size float32[K] of each row's differences."""
+        peaks = np.zeros(len(self.rows), np.float32)
+        for block in blocks(self.reference.size, self._block):
+            differences = self._differences(block)
+            np.maximum(peaks, differences.max(axis=1), out=peaks)
+            np.maximum(peaks, -differences.min(axis=1), out=peaks)
+        return peaks
+
+    def _differences(self, block: slice) -> Vector:
+        reference = self.reference[block]
+        differences = self._float32[:, : reference.size]
+        for row, difference in zip(self.rows, differences, strict=True):
+            np.subtract(row[block], reference, out=difference)
+        return differences
+
+
+def _scale(integers: Integers, exponents: Integers) -> Scalars:
+    return np.ldexp(integers.astype(np.float64), exponents.astype(np.int32))

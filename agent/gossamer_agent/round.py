@@ -1,0 +1,341 @@
+"""The core of an agent: one round after another as a pure state machine.
+
+Theory of operation. A round is collect - merge - gate - train - publish:
+
+    RoundDue      look after the view, ask for what is missing; enough replicas? -> Merge
+    MergeDone     score the contributors; candidate = params + (merged - own replica) -> Evaluate
+    EvaluateDone  commit the candidate or keep the own parameters; log the merge -> Train
+    TrainDone     publish the delta to the followers -> RoundDone
+
+Frames of peers are handled at any time between. Time comes in as `now`, chance as `rng`; nothing
+here sleeps, sends or touches a disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+from gossamer_agent.contract import Contract
+from gossamer_agent.events import (
+    Effect,
+    Evaluate,
+    EvaluateDone,
+    Event,
+    Merge,
+    MergeDone,
+    PeersSeen,
+    Received,
+    Refused,
+    RoundDone,
+    RoundDue,
+    Started,
+    Train,
+    TrainDone,
+)
+from gossamer_agent.following import Following, Refusal
+from gossamer_agent.gate import HoldoutGate
+from gossamer_agent.learner import Vector
+from gossamer_agent.merge.exact import distances_to
+from gossamer_agent.merge.result import Merged, MergeInput
+from gossamer_agent.merge.rules import get_rule
+from gossamer_agent.policy import Policy
+from gossamer_agent.publisher import Publisher
+from gossamer_agent.records import Contributor, MergeRecord, StandingRecord
+from gossamer_agent.reputation import ReputationTable, Standing, StandingChange
+from gossamer_crypto.envelope import Kind
+from gossamer_crypto.epoch import EpochKeys
+from gossamer_crypto.errors import PeerError
+from gossamer_crypto.feed import FeedWriter
+from gossamer_crypto.identity import PeerId
+from gossamer_transport.limits import Limits
+from gossamer_transport.replica import replica_hash
+from gossamer_transport.view import Change, View
+from gossamer_transport.wire import (
+    EntryFrame,
+    FollowFrame,
+    HeadFrame,
+    UnfollowFrame,
+    WantFrame,
+    unpack_frame,
+)
+
+
+class Phase(Enum):
+    IDLE = "idle"
+    MERGING = "merging"
+    GATING = "gating"
+    TRAINING = "training"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swarm:
+    """What a member knows of its swarm."""
+
+    swarm_id: bytes
+    contract: Contract
+    policy: Policy
+    initial: Vector  # float32[P], the genesis replica
+    epochs: EpochKeys
+    members: Container[PeerId]
+    limits: Limits
+
+
+class AgentCore:
+    """One agent's protocol and decisions. `handle` is its only way in.
+
+    params: float32[P], what the agent learns on. served: float32[P], what it answers questions
+    with: the newest committed merge, because parameters fresh from local steps lean to the own
+    data. An agent that finds nobody to merge with serves what it learnt itself.
+    """
+
+    def __init__(
+        self, *, peer_id: PeerId, swarm: Swarm, feed: FeedWriter, rng: np.random.Generator
+    ) -> None:
+        policy = swarm.policy
+        self.peer_id = peer_id
+        self.params = swarm.initial
+        self.served = swarm.initial
+        self.round = 0
+        self.reputation = ReputationTable()
+        self._swarm = swarm
+        self._rule = get_rule(policy.rule)
+        self._gate = HoldoutGate()
+        self._rng = rng
+        self._view = View(self.peer_id, policy.view_size, rng)
+        self._reachable: tuple[PeerId, ...] = ()
+        self._phase = Phase.IDLE
+        self._merged: Merged | None = None
+        self._candidate: Vector | None = None
+        self._contributors: tuple[tuple[PeerId, int, bytes], ...] = ()
+        self._watched: tuple[tuple[PeerId, Vector], ...] = ()  # in quarantine: judged, no vote
+        self._outcome = (0, False)  # contributors, committed: of the running round
+        self.publisher = Publisher(
+            feed=feed,
+            initial=swarm.initial,
+            codec=policy.codec,
+            bound=swarm.contract.bound,
+            limits=swarm.limits,
+            rng=rng,
+        )
+        self.following = Following(
+            swarm=swarm.swarm_id,
+            contract=swarm.contract,
+            policy=policy,
+            initial=swarm.initial,
+            epochs=swarm.epochs,
+            members=swarm.members,
+            limits=swarm.limits,
+        )
+
+    def handle(self, now: float, event: Event) -> list[Effect]:  # noqa: ARG002  all cores take it
+        """One event in, effects out, in the order in which they must be performed.
+
+        now: monotonic seconds. Never raises for what a peer sent.
+        """
+        match event:
+            case Received(sender=sender, frame=frame):
+                return self._received(sender, frame)
+            case RoundDue():
+                return self._begin_round() if self._phase is Phase.IDLE else []
+            case MergeDone(merged=merged):
+                return self._weigh(merged)
+            case EvaluateDone(current=current, candidate=candidate):
+                verdict = self._gate.decide(current, candidate, self._swarm.contract.classes)
+                return self._conclude(current.loss, candidate.loss, commit=verdict.commit)
+            case TrainDone(params=params):
+                return self._publish(params)
+            case PeersSeen(peers=peers):
+                self._reachable = tuple(sorted(peers))
+                return self._fill_view()
+            case Started(genesis=genesis):
+                return self.publisher.record(Kind.START, genesis)
+
+    # Rounds --------------------------------------------------------------------------------------
+
+    def _begin_round(self) -> list[Effect]:
+        self.round += 1
+        self._outcome = (0, False)
+        effects = self._tend_view() + self.following.heal(self.round)
+        replicas = self.following.replicas(self.round)
+        voters = [(peer, replica) for peer, replica in replicas if self._may_vote(peer)]
+        if len(voters) + 1 < self._swarm.policy.quorum:
+            return [*effects, self._train()]
+        own = (self.peer_id, self.publisher.replica)
+        inputs = sorted([own, *voters], key=lambda row: row[0])
+        self._contributors = tuple((peer, r.step, r.hash) for peer, r in inputs)
+        self._watched = tuple((p, r.vector) for p, r in replicas if not self._may_vote(p))
+        self._phase = Phase.MERGING
+        vectors = tuple(MergeInput(peer, r.vector) for peer, r in inputs)
+        return [*effects, Merge(rule=self._rule.name, inputs=vectors, own=self.peer_id)]
+
+    def _weigh(self, merged: Merged) -> list[Effect]:
+        """Score the contributors, then hold the candidate against the hold-out data."""
+        effects = self._score(merged)
+        own = self.publisher.replica.vector
+        self._merged = merged
+        self._candidate = self.params + (merged.vector - own)
+        if not self._rule.uses_holdout:
+            return effects + self._conclude(float("nan"), float("nan"), commit=True)
+        self._phase = Phase.GATING
+        return [*effects, Evaluate(current=self.params, candidate=self._candidate)]
+
+    def _conclude(self, before: float, after: float, *, commit: bool) -> list[Effect]:
+        assert self._merged is not None and self._candidate is not None
+        record = self._merge_record(self._merged, before, after, commit=commit)
+        if commit:
+            self.params = self.served = self._candidate
+        self._outcome = (len(self._contributors), commit)
+        self._merged = self._candidate = None
+        return [*self.publisher.record(Kind.MERGE, record.pack()), self._train()]
+
+    def _train(self) -> Effect:
+        self._phase = Phase.TRAINING
+        return Train(params=self.params)
+
+    def _publish(self, params: Vector) -> list[Effect]:
+        self.params = params
+        self._phase = Phase.IDLE
+        merged, committed = self._outcome
+        if merged == 0:
+            self.served = params
+        done = RoundDone(round=self.round, merged=merged, committed=committed)
+        return [*self.publisher.publish(params, self.round), done]
+
+    def _merge_record(
+        self, merged: Merged, before: float, after: float, *, commit: bool
+    ) -> MergeRecord:
+        rows = zip(
+            self._contributors,
+            merged.votes.tolist(),
+            merged.clip.tolist(),
+            merged.distances.tolist(),
+            strict=True,
+        )
+        contributors = tuple(
+            Contributor(
+                peer=peer, step=step, replica_hash=digest, votes=votes, clip=clip, distance=distance
+            )
+            for (peer, step, digest), votes, clip, distance in rows
+        )
+        return MergeRecord(
+            round=self.round,
+            rule=self._rule.name,
+            contributors=contributors,
+            radius=merged.radius,
+            result_hash=replica_hash(merged.vector),
+            loss_before=before,
+            loss_after=after,
+            committed=commit,
+        )
+
+    # Standing of peers ---------------------------------------------------------------------------
+
+    def _may_vote(self, peer: PeerId) -> bool:
+        return not (self._rule.uses_reputation and self.reputation.is_quarantined(peer))
+
+    def _score(self, merged: Merged) -> list[Effect]:
+        """Judge every replica by its distance to the centre, those in quarantine as well."""
+        if not self._rule.uses_reputation:
+            return []
+        judged = [
+            (peer, distance)
+            for (peer, _, _), distance in zip(
+                self._contributors, merged.distances.tolist(), strict=True
+            )
+            if peer != self.peer_id
+        ]
+        if self._watched:
+            vectors = [vector for _, vector in self._watched]
+            distances = distances_to(vectors, merged.vector).tolist()
+            judged += zip([peer for peer, _ in self._watched], distances, strict=True)
+        effects: list[Effect] = []
+        for peer, distance in judged:
+            change = self.reputation.observe(peer, distance, merged.radius, self.round)
+            effects += self._stand(change)
+        return effects
+
+    def _stand(self, change: StandingChange | None) -> list[Effect]:
+        """Log a change of standing; a quarantined peer loses its slot at once."""
+        if change is None:
+            return []
+        quarantined = change.standing is Standing.QUARANTINED
+        record = StandingRecord(
+            round=self.round,
+            peer=change.peer,
+            quarantined=quarantined,
+            score=change.score,
+            reason=change.reason or "distance",
+        )
+        effects = self.publisher.record(Kind.STANDING, record.pack())
+        if quarantined and change.peer in self._view.following:
+            effects += self._replace(change.peer)
+        return effects
+
+    # View ----------------------------------------------------------------------------------------
+
+    def _candidates(self) -> list[PeerId]:
+        """Peers that may be followed now: reachable, and not in quarantine for too short a time."""
+        table, round_ = self.reputation, self.round
+        return [
+            peer
+            for peer in self._reachable
+            if peer != self.peer_id
+            and (not table.is_quarantined(peer) or table.may_return(peer, round_))
+        ]
+
+    def _fill_view(self) -> list[Effect]:
+        return self._apply(self._view.fill(self._candidates()))
+
+    def _replace(self, peer: PeerId) -> list[Effect]:
+        candidates = [other for other in self._candidates() if other != peer]
+        return self._apply(self._view.drop(peer, candidates))
+
+    def _tend_view(self) -> list[Effect]:
+        """Replace who fell silent; renew one random slot now and then."""
+        effects: list[Effect] = []
+        for peer in self.following.silent(self.round):
+            effects += self._replace(peer)
+        if self._rng.random() * self._swarm.policy.turnover_rounds < 1.0:
+            effects += self._apply(self._view.turn_over(self._candidates()))
+        return effects + self._fill_view()
+
+    def _apply(self, change: Change) -> list[Effect]:
+        effects: list[Effect] = []
+        for peer in change.dropped:
+            effects += self.following.unfollow(peer)
+        for peer in change.added:
+            effects += self.following.follow(peer, self.round)
+        return effects
+
+    # Frames --------------------------------------------------------------------------------------
+
+    def _received(self, sender: PeerId, raw: bytes) -> list[Effect]:
+        try:
+            frame = unpack_frame(raw, self._swarm.limits)
+        except PeerError as error:
+            return self._refuse(sender, Refusal(sender, error.reason, error.detail))
+        match frame:
+            case EntryFrame(envelope=envelope):
+                refusal = self.following.accept(sender, envelope, self.round)
+                return [] if refusal is None else self._refuse(sender, refusal)
+            case HeadFrame(head=head):
+                answer = self.following.announced(sender, head)
+                return self._refuse(sender, answer) if isinstance(answer, Refusal) else answer
+            case FollowFrame(step=step):
+                return self.publisher.follow(sender, step)
+            case WantFrame(entry_hash=entry_hash):
+                return self.publisher.want(sender, entry_hash)
+            case UnfollowFrame():
+                self.publisher.unfollow(sender)
+                return []
+
+    def _refuse(self, sender: PeerId, refusal: Refusal) -> list[Effect]:
+        reason, culprit = refusal.reason, refusal.culprit
+        told = Refused(sender=sender, culprit=culprit, reason=reason, detail=refusal.detail)
+        if culprit is None or not self._rule.uses_reputation:
+            return [told]
+        return [told, *self._stand(self.reputation.offence(culprit, reason, self.round))]

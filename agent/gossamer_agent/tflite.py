@@ -1,0 +1,437 @@
+"""A learner that runs the stateless signatures of a trainable .tflite file.
+
+Theory of operation. The file holds `init`, `infer`, `grad` and perhaps `grad_clipped`; weights are
+an input of each, so one interpreter serves every agent of a process. This is the only module that
+imports a TFLite runtime, and it treats the runtime as what it is: a C++ library that trusts its
+caller. It accepts a short weight vector, takes label 99 for "no loss", and answers an empty batch
+with NaN. Whatever goes in is therefore checked here, and whatever comes out is checked for finite
+values and copied.
+
+`grad` runs tens of thousands of times in a simulation. The signature runner resizes and allocates
+all tensors at each call, which costs about as much as a small model's arithmetic, so `grad` has an
+interpreter of its own that is resized only when the batch size changes. Both give the same result
+whatever was called before, but not the same bits as each other on every runtime, hence one path is
+chosen when the file is loaded and kept.
+
+The interpreter is not thread safe: wrong numbers, no exception. One lock guards it. A file that is
+not pinned by its SHA-256 may crash the process; `probe` tries such files in another one first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import math
+import os
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from gossamer_agent.contract import Contract
+from gossamer_agent.errors import DataError, ModelError
+from gossamer_agent.learner import (
+    BATCH_MAX,
+    DivergedError,
+    Labels,
+    Samples,
+    Score,
+    Trained,
+    Training,
+    Vector,
+    check_params,
+    is_finite,
+    sgd,
+)
+
+MODEL_BYTES_MAX: Final = 64 << 20
+_RUNTIMES: Final = ("tflite_runtime.interpreter", "ai_edge_litert.interpreter")
+_INFER_BATCH: Final = 256
+# Two threads that redirect descriptor 2 at once would leave it redirected.
+_CHATTER_LOCK: Final = threading.Lock()
+
+# Signature -> (inputs, outputs); element types by input or output name.
+_SIGNATURES: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
+    "init": ((), ("weights",)),
+    "infer": (("weights", "x"), ("logits",)),
+    "grad": (("weights", "x", "y"), ("loss", "grad")),
+    "grad_clipped": (("weights", "x", "y", "clip"), ("loss_sum", "grad_sum", "norms")),
+}
+_OPTIONAL: Final = frozenset({"grad_clipped"})
+_INTEGERS: Final = frozenset({"y"})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClippedGradient:
+    """Sums over a batch of per-sample gradients, each scaled to a norm of at most `clip`.
+
+    loss_sum: sum of the samples' losses; grad_sum: float32 [P]; norms: float32 [n], before
+    clipping (Abadi et al. 2016).
+    """
+
+    loss_sum: float
+    grad_sum: Vector
+    norms: Vector
+
+
+class TfliteLearner:
+    """The learner protocol on a .tflite file.
+
+    model: a path, or the bytes of the file; expected_sha256: 32 bytes, compared before the runtime
+    sees a byte. Raises ModelError with one line that names everything the file lacks.
+    """
+
+    def __init__(
+        self, model: str | Path | bytes, expected_sha256: bytes | None = None, bound: float = 1e4
+    ) -> None:
+        content = model if isinstance(model, bytes) else read_model(Path(model))
+        name = "model" if isinstance(model, bytes) else str(model)
+        self._model_sha256 = hashlib.sha256(content).digest()
+        if expected_sha256 is not None and self._model_sha256 != expected_sha256:
+            raise ModelError(
+                f"{name}: SHA-256 is {self._model_sha256.hex()[:16]}...,"
+                f" expected {expected_sha256.hex()[:16]}...; the file was altered or is another one"
+            )
+        self._lock = threading.Lock()
+        try:
+            self._load(content, bound)
+        except ModelError as error:
+            raise ModelError(f"{name}: {error}") from None
+
+    def _load(self, content: bytes, bound: float) -> None:
+        interpreter_class = runtime()
+        with _native_chatter_hidden():
+            self._interpreter = _open(interpreter_class, content)
+            problems = list(_missing(self._interpreter.get_signature_list()))
+            if problems:
+                raise ModelError("not a trainable model: " + "; ".join(problems))
+            self._runners = {
+                name: self._interpreter.get_signature_runner(name)
+                for name in _SIGNATURES
+                if name in self._interpreter.get_signature_list()
+            }
+            problems = list(_mistyped(self._runners))
+            if problems:
+                raise ModelError("not a trainable model: " + "; ".join(problems))
+            self._grad = _grad_path(interpreter_class, content, self._runners["grad"])
+            self._contract, self._first = self._trial_run(bound)
+
+    def _trial_run(self, bound: float) -> tuple[Contract, Vector]:
+        """Run every signature on two samples of zeros: what they return fixes the contract."""
+        details = self._runners["grad"].get_input_details()
+        size = int(details["weights"]["shape"][0])
+        shape = tuple(int(d) for d in details["x"]["shape"][1:])
+        try:
+            first = np.asarray(self._runners["init"]()["weights"]).copy()
+            if first.shape != (size,):
+                raise ModelError(f"init returns shape {first.shape}, grad takes ({size},)")
+            if not is_finite(first):
+                raise ModelError("init returns values that are not finite")
+            x, y = np.zeros((2, *shape), np.float32), np.zeros(2, np.int32)
+            logits = self._runners["infer"](weights=first, x=x)["logits"]
+            gradient = self._grad(first, x, y)[1]
+            if "grad_clipped" in self._runners:
+                self._runners["grad_clipped"](weights=first, x=x, y=y, clip=np.float32(1))
+        except (RuntimeError, ValueError) as error:
+            raise _does_not_run(error) from None
+        if logits.ndim != 2 or len(logits) != 2:
+            raise ModelError(f"infer returns shape {logits.shape} for 2 samples, not (2, classes)")
+        if gradient.shape != (size,):
+            raise ModelError(f"grad returns shape {gradient.shape}, not ({size},)")
+        contract = Contract("classification", int(logits.shape[1]), shape, size, bound)
+        first.flags.writeable = False
+        return contract, first
+
+    @property
+    def contract(self) -> Contract:
+        return self._contract
+
+    @property
+    def model_sha256(self) -> bytes:
+        return self._model_sha256
+
+    @property
+    def signatures(self) -> tuple[str, ...]:
+        """Names of the signatures of the contract that the file has."""
+        return tuple(self._runners)
+
+    def init(self) -> Vector:
+        """The first parameters, float32 [P], stored in the file."""
+        return self._first.copy()
+
+    def infer(self, params: Vector, x: Vector) -> Vector:
+        """Logits float32 [n, classes] of x float32 [n, ...], n >= 1. ModelError if not finite."""
+        check_params(self._contract, params)
+        self._check_inputs(x)
+        logits: Vector = np.concatenate(
+            [
+                self._run("infer", weights=params, x=x[start : start + _INFER_BATCH])["logits"]
+                for start in range(0, len(x), _INFER_BATCH)
+            ]
+        )
+        if not is_finite(logits.ravel()):
+            raise ModelError("the model's output is not finite for these parameters")
+        return logits
+
+    def grad(self, params: Vector, x: Vector, y: Labels) -> tuple[float, Vector]:
+        """Mean loss and gradient float32 [P] of one batch, x float32 [n, ...], y int32 [n].
+
+        n is 1..1024. Raises DivergedError when loss or gradient is not finite.
+        """
+        check_params(self._contract, params)
+        self._check_batch(x, y)
+        return self._checked_grad(params, x, y)
+
+    def _checked_grad(self, params: Vector, x: Vector, y: Labels) -> tuple[float, Vector]:
+        try:
+            with self._lock:
+                loss, gradient = self._grad(params, x, y)
+        except (RuntimeError, ValueError) as error:
+            raise _does_not_run(error) from None
+        if not (math.isfinite(loss) and is_finite(gradient)):
+            raise DivergedError("the gradient is not finite; lower the learning rate")
+        return loss, gradient
+
+    def _run(self, signature: str, **inputs: Any) -> Mapping[str, npt.NDArray[Any]]:
+        try:
+            with self._lock:
+                outputs: Mapping[str, npt.NDArray[Any]] = self._runners[signature](**inputs)
+        except (RuntimeError, ValueError) as error:
+            raise _does_not_run(error) from None
+        return outputs
+
+    def grad_clipped(self, params: Vector, x: Vector, y: Labels, clip: float) -> ClippedGradient:
+        """Sum of clipped per-sample gradients, for DP-SGD. ModelError if the file lacks it."""
+        if "grad_clipped" not in self._runners:
+            raise ModelError("the model has no signature grad_clipped")
+        if not (math.isfinite(clip) and clip > 0):
+            raise ModelError(f"clip must be finite and positive, not {clip}")
+        check_params(self._contract, params)
+        self._check_batch(x, y)
+        out = self._run("grad_clipped", weights=params, x=x, y=y, clip=np.float32(clip))
+        loss_sum = float(np.ravel(out["loss_sum"])[0])
+        result = ClippedGradient(loss_sum, out["grad_sum"].copy(), out["norms"].copy())
+        if not (math.isfinite(loss_sum) and is_finite(result.grad_sum) and is_finite(result.norms)):
+            raise DivergedError("the clipped gradient is not finite; lower the learning rate")
+        return result
+
+    def train(
+        self, params: Vector, data: Samples, settings: Training, rng: np.random.Generator
+    ) -> Trained:
+        """Local steps of SGD from params float32 [P]; see `learner.sgd`."""
+        check_params(self._contract, params)
+        data.check(self._contract)
+        # `data` and `params` are checked as a whole, so the steps need not check each batch again.
+        bound = self._contract.bound
+        return sgd(self._checked_grad, params, data, settings, rng, bound=bound)
+
+    def evaluate(self, params: Vector, data: Samples) -> Score:
+        """Mean cross-entropy in nats and accuracy on `data`."""
+        data.check(self._contract)
+        logits = self.infer(params, data.x).astype(np.float64)
+        shifted = logits - logits.max(axis=1, keepdims=True)
+        log_sum = np.log(np.exp(shifted).sum(axis=1))
+        losses = log_sum - shifted[np.arange(len(data)), data.y]
+        hits = int(np.count_nonzero(logits.argmax(axis=1) == data.y))
+        return Score(float(losses.mean()), hits / len(data), len(data))
+
+    def _check_inputs(self, x: Vector) -> None:
+        shape = self._contract.input_shape
+        if x.dtype != np.float32 or x.shape[1:] != shape or len(x) == 0:
+            wanted = ", ".join(map(str, ("n >= 1", *shape)))
+            raise DataError(f"samples must be float32 ({wanted}), not {x.dtype} {x.shape}")
+        if not np.isfinite(x).all():
+            raise DataError("samples hold a value that is not finite")
+
+    def _check_batch(self, x: Vector, y: Labels) -> None:
+        self._check_inputs(x)
+        if y.dtype != np.int32 or y.shape != (len(x),):
+            raise DataError(f"labels must be int32 ({len(x)},), not {y.dtype} {y.shape}")
+        if len(x) > BATCH_MAX:
+            raise DataError(f"a batch of {len(x)} exceeds {BATCH_MAX}")
+        classes = self._contract.classes
+        if int(y.min()) < 0 or int(y.max()) >= classes:
+            raise DataError(f"labels must be 0..{classes - 1}, not {y.min()}..{y.max()}")
+
+
+# How `grad` is called --------------------------------------------------------------------------
+
+
+class _GradPath(Protocol):
+    def __call__(self, weights: Vector, x: Vector, y: Labels) -> tuple[float, Vector]: ...
+
+
+class _DirectGrad:
+    """`grad` as the primary graph of an interpreter of its own, resized when the batch changes."""
+
+    def __init__(self, interpreter: Any, runner: Any) -> None:
+        inputs, outputs = runner.get_input_details(), runner.get_output_details()
+        self._interpreter = interpreter
+        self._weights, self._x, self._y = (
+            int(inputs[name]["index"]) for name in _SIGNATURES["grad"][0]
+        )
+        self._loss, self._gradient = (
+            int(outputs[name]["index"]) for name in _SIGNATURES["grad"][1]
+        )
+        self._batch = 0
+
+    def __call__(self, weights: Vector, x: Vector, y: Labels) -> tuple[float, Vector]:
+        interpreter = self._interpreter
+        if len(y) != self._batch:
+            self._batch = 0
+            interpreter.resize_tensor_input(self._x, x.shape, strict=True)
+            interpreter.resize_tensor_input(self._y, y.shape, strict=True)
+            interpreter.allocate_tensors()
+            self._batch = len(y)
+        interpreter.set_tensor(self._weights, weights)
+        interpreter.set_tensor(self._x, x)
+        interpreter.set_tensor(self._y, y)
+        interpreter.invoke()
+        # get_tensor returns copies.
+        loss = interpreter.get_tensor(self._loss)
+        return float(loss.ravel()[0]), interpreter.get_tensor(self._gradient)
+
+
+class _RunnerGrad:
+    """`grad` through the signature runner, for files whose primary graph is another one."""
+
+    def __init__(self, runner: Any) -> None:
+        self._runner = runner
+
+    def __call__(self, weights: Vector, x: Vector, y: Labels) -> tuple[float, Vector]:
+        out = self._runner(weights=weights, x=x, y=y)
+        return float(np.ravel(out["loss"])[0]), out["grad"].copy()
+
+
+def _grad_path(interpreter_class: Any, content: bytes, runner: Any) -> _GradPath:
+    interpreter = _open(interpreter_class, content)
+    primary = (interpreter.get_input_details(), interpreter.get_output_details())
+    signature = (runner.get_input_details(), runner.get_output_details())
+    for tensors, named in zip(primary, signature, strict=True):
+        if _identities(tensors) != _identities(named.values()):
+            return _RunnerGrad(runner)
+    return _DirectGrad(interpreter, runner)
+
+
+def _identities(details: Any) -> set[tuple[int, str]]:
+    return {(int(tensor["index"]), str(tensor["name"])) for tensor in details}
+
+
+# Loading -----------------------------------------------------------------------------------------
+
+
+def read_model(path: Path) -> bytes:
+    """The bytes of a model file, at most 64 MiB. Raises ModelError."""
+    try:
+        size = path.stat().st_size
+        if size > MODEL_BYTES_MAX:
+            raise ModelError(f"{path}: {size} bytes exceed the limit of {MODEL_BYTES_MAX}")
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such file") from None
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
+    if content[4:8] != b"TFL3":
+        raise ModelError(f"{path}: not a .tflite file")
+    return content
+
+
+def runtime() -> Any:
+    """The installed runtime's Interpreter class. Raises ModelError when there is none."""
+    for module in _RUNTIMES:
+        try:
+            found = importlib.import_module(module).Interpreter
+        except ImportError:
+            continue
+        if module.startswith("tflite_runtime") and int(np.__version__.split(".", 1)[0]) >= 2:
+            raise ModelError(
+                f"tflite-runtime cannot work with numpy {np.__version__}; install 'numpy<2'"
+            )
+        return found
+    raise ModelError(
+        "no TFLite runtime is installed; install tflite-runtime (Python 3.11) or ai-edge-litert"
+    )
+
+
+def _open(interpreter_class: Any, content: bytes) -> Any:
+    try:
+        # More threads make small models up to a hundred times slower.
+        return interpreter_class(model_content=content, num_threads=1)
+    except (ValueError, RuntimeError) as error:
+        raise ModelError(f"the runtime refuses the file: {_first_line(error)}") from None
+
+
+def _missing(present: Mapping[str, Mapping[str, list[str]]]) -> Iterator[str]:
+    for name, (inputs, outputs) in _SIGNATURES.items():
+        if name not in present:
+            if name not in _OPTIONAL:
+                yield f"signature {name} is missing"
+            continue
+        for kind, wanted in (("inputs", inputs), ("outputs", outputs)):
+            found = present[name][kind]
+            if set(found) != set(wanted):
+                yield f"{name} has {kind} {_listed(found)}, needs {_listed(wanted)}"
+
+
+def _mistyped(runners: Mapping[str, Any]) -> Iterator[str]:
+    shapes = set()
+    for name, runner in runners.items():
+        details = {**runner.get_output_details(), **runner.get_input_details()}
+        for tensor, info in details.items():
+            wanted = np.dtype(np.int32 if tensor in _INTEGERS else np.float32)
+            if np.dtype(info["dtype"]) != wanted:
+                yield f"{name}: {tensor} is {np.dtype(info['dtype'])}, needs {wanted}"
+        if name == "init":
+            continue
+        if len(details["weights"]["shape"]) != 1:
+            yield f"{name}: weights must be one flat vector"
+        if len(details["x"]["shape"]) < 2 or details["x"]["shape_signature"][0] != -1:
+            yield f"{name}: x must have a dynamic batch as its first dimension"
+        elif "y" in details and list(details["y"]["shape_signature"]) != [-1]:
+            yield f"{name}: y must have one dynamic dimension"
+        shapes.add((tuple(details["weights"]["shape"]), tuple(details["x"]["shape_signature"])))
+    if len(shapes) > 1:
+        yield "the signatures disagree about the shapes of weights or x"
+
+
+def _does_not_run(error: Exception) -> ModelError:
+    return ModelError(f"the model does not run: {_first_line(error)}")
+
+
+def _listed(names: Any) -> str:
+    return "(" + ", ".join(sorted(names)) + ")"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+@contextlib.contextmanager
+def _native_chatter_hidden() -> Iterator[None]:
+    """Drop the runtime's INFO lines, which C++ writes to descriptor 2; other lines pass."""
+    if sys.platform != "linux":
+        yield
+        return
+    with _CHATTER_LOCK, contextlib.ExitStack() as undo:
+        try:
+            saved = os.dup(2)
+        except OSError:  # a daemon may have closed its standard error
+            yield
+            return
+        undo.callback(os.close, saved)
+        caught = undo.enter_context(os.fdopen(os.memfd_create("stderr"), "r+b"))
+        os.dup2(caught.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            caught.seek(0)
+            for line in caught:
+                if not line.startswith(b"INFO:"):
+                    os.write(2, line)

@@ -1,0 +1,133 @@
+"""What merging costs: `python benchmarks/median.py` prints Markdown tables.
+
+CPU time of this process, the best of several runs; all candidates of a row take turns, so that a
+busy machine slows them alike. np.median is also what ByzFL and others publish as their median;
+np.sort selects the same element as the kernel. Runs on one BLAS thread.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when numpy is imported
+
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from gossamer_agent.merge.gossamer import gossamer
+from gossamer_agent.merge.kernels import Vector, coordinate_median, weighted_lower_median
+from gossamer_agent.merge.result import ONE_VOTE
+
+COUNTS = (3, 5, 7, 9, 11, 13, 15)
+SIZES = (1_000_000, 10_000)
+PIPELINE_SIZES = (4_810, 30_010, 1_000_000)
+TURNS = 7
+BATCH_SECONDS = 0.005
+
+
+def rows_of(count: int, size: int) -> list[Vector]:
+    return list(np.random.default_rng(count).normal(size=(count, size)).astype(np.float32))
+
+
+def np_median(rows: Sequence[Vector]) -> object:
+    return np.median(np.asarray(rows), axis=0)
+
+
+def np_sort(rows: Sequence[Vector]) -> object:
+    return np.sort(np.asarray(rows), axis=0)[(len(rows) - 1) // 2]
+
+
+def cpu_seconds(candidates: Sequence[Callable[[], object]]) -> list[float]:
+    """CPU seconds of one call of each candidate, the best of TURNS batches taken in turns."""
+    repeats = []
+    for candidate in candidates:
+        candidate()
+        started = time.process_time()
+        candidate()
+        spent = max(time.process_time() - started, 1e-6)
+        repeats.append(max(1, round(BATCH_SECONDS / spent)))
+    best = [float("inf")] * len(candidates)
+    for _ in range(TURNS):
+        for index, (candidate, repeat) in enumerate(zip(candidates, repeats, strict=True)):
+            started = time.process_time()
+            for _ in range(repeat):
+                candidate()
+            best[index] = min(best[index], (time.process_time() - started) / repeat)
+    return best
+
+
+def print_row(cells: Sequence[object]) -> None:
+    print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+
+
+def print_head(names: Sequence[str]) -> None:
+    print()
+    print_row(names)
+    print_row(["---"] * len(names))
+
+
+def measure_kernels(size: int) -> None:
+    print_head(
+        [f"K, d = {size}: ns per coordinate", "median", "np.median", "np.sort"]
+        + ["times np.median", "times np.sort", "weighted", "times median"]
+    )
+    for count in COUNTS:
+        rows = rows_of(count, size)
+        stack = np.asarray(rows)  # the others need a stack; its making is not held against them
+        votes = np.full(count, ONE_VOTE)
+        votes[:2] //= 2
+        seconds = cpu_seconds(
+            [
+                lambda rows=rows: coordinate_median(rows),
+                lambda stack=stack: np_median(stack),
+                lambda stack=stack: np_sort(stack),
+                lambda rows=rows, votes=votes: weighted_lower_median(rows, votes),
+            ]
+        )
+        ours, median, sort, weighted = (1e9 * value / size for value in seconds)
+        print_row(
+            [count, f"{ours:.1f}", f"{median:.0f}", f"{sort:.0f}"]
+            + [f"{median / ours:.1f}", f"{sort / ours:.1f}"]
+            + [f"{weighted:.0f}", f"{weighted / ours:.1f}"]
+        )
+
+
+def measure_pipeline(count: int) -> None:
+    print_head(
+        [f"d, K = {count}: ms", "median", "np.median", "gossamer, equal votes", "times median"]
+        + ["of np.median", "gossamer, shared votes", "times median", "of np.median"]
+    )
+    for size in PIPELINE_SIZES:
+        rows = rows_of(count, size)
+        stack = np.asarray(rows)
+        shared = [rows[0], rows[0], *rows[2:]]
+        seconds = cpu_seconds(
+            [
+                lambda rows=rows: coordinate_median(rows),
+                lambda stack=stack: np_median(stack),
+                lambda rows=rows: gossamer(rows),
+                lambda shared=shared: gossamer(shared),
+            ]
+        )
+        bare, median, equal, unequal = (1e3 * value for value in seconds)
+        print_row(
+            [size, f"{bare:.2f}", f"{median:.2f}"]
+            + [f"{equal:.2f}", f"{equal / bare:.1f}", f"{equal / median:.2f}"]
+            + [f"{unequal:.2f}", f"{unequal / bare:.1f}", f"{unequal / median:.2f}"]
+        )
+
+
+def main() -> None:
+    version = ".".join(map(str, sys.version_info[:3]))
+    print(f"Python {version}, numpy {np.__version__}, {platform.machine()}")
+    for size in SIZES:
+        measure_kernels(size)
+    measure_pipeline(9)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Data of the package `gossamer_profiles`: device classes, reference models. Never holds code."""

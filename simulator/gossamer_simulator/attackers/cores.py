@@ -1,0 +1,202 @@
+"""Cores of attackers. They take the events and give the effects of `AgentCore`.
+
+An attacker serves its followers through the same publisher as an honest agent, so what it says is
+chained, sealed and signed as the wire demands; only the content lies. `Forger` and `Replayer` lie
+on the wire itself.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+
+import numpy as np
+
+from gossamer_agent.events import (
+    Append,
+    Effect,
+    Event,
+    PeersSeen,
+    Received,
+    RoundDone,
+    RoundDue,
+    Send,
+    Started,
+)
+from gossamer_agent.publisher import Publisher
+from gossamer_crypto.envelope import Envelope, Kind, parse_envelope
+from gossamer_crypto.errors import PeerError
+from gossamer_crypto.identity import PeerId
+from gossamer_simulator.attackers.cabal import Cabal
+from gossamer_simulator.attackers.vectors import VectorAttack
+from gossamer_transport.codec import Codec, Coded, coded_lengths
+from gossamer_transport.delta import Delta, pack_delta
+from gossamer_transport.limits import Limits
+from gossamer_transport.wire import (
+    EntryFrame,
+    FollowFrame,
+    UnfollowFrame,
+    WantFrame,
+    pack_frame,
+    unpack_frame,
+)
+
+VICTIMS_PER_ROUND = 12
+CAPTURED_MAX = 64
+FEEDS_TAPPED = 8
+
+
+class Attacker:
+    """A peer that keeps the forms. Subclasses say what they do when a round is due."""
+
+    def __init__(
+        self, peer_id: PeerId, publisher: Publisher, limits: Limits, rng: np.random.Generator
+    ) -> None:
+        self.peer_id = peer_id
+        self.publisher = publisher
+        self.round = 0
+        self._limits = limits
+        self._rng = rng
+        self._known: tuple[PeerId, ...] = ()
+
+    def handle(self, now: float, event: Event) -> list[Effect]:  # noqa: ARG002  as of all cores
+        match event:
+            case RoundDue():
+                self.round += 1
+                done = RoundDone(round=self.round, merged=0, committed=False)
+                return [*self.lie(), done]
+            case Received(sender=sender, frame=frame):
+                return self._received(sender, frame)
+            case PeersSeen(peers=peers):
+                self._known = tuple(sorted(peer for peer in peers if peer != self.peer_id))
+                return self.prepare()
+            case Started(genesis=genesis):
+                return self.publisher.record(Kind.START, genesis)
+            case _:
+                return []
+
+    def lie(self) -> list[Effect]:
+        raise NotImplementedError
+
+    def prepare(self) -> list[Effect]:
+        """Called when the reachable peers are known."""
+        return []
+
+    def captured(self, envelope: Envelope) -> None:
+        """Called for every entry that reaches this peer."""
+
+    def _received(self, sender: PeerId, raw: bytes) -> list[Effect]:
+        try:
+            frame = unpack_frame(raw, self._limits)
+        except PeerError:
+            return []
+        match frame:
+            case FollowFrame(step=step):
+                return self.publisher.follow(sender, step)
+            case WantFrame(entry_hash=entry_hash):
+                return self.publisher.want(sender, entry_hash)
+            case UnfollowFrame():
+                self.publisher.unfollow(sender)
+            case EntryFrame(envelope=envelope):
+                self.captured(envelope)
+        return []
+
+    def _victims(self) -> list[PeerId]:
+        count = min(VICTIMS_PER_ROUND, len(self._known))
+        chosen = self._rng.permutation(len(self._known))[:count]
+        return [self._known[int(i)] for i in chosen]
+
+
+class VectorAttacker(Attacker):
+    """Publishes a poisoned vector, coded, sealed and signed like any other."""
+
+    def __init__(
+        self,
+        peer_id: PeerId,
+        publisher: Publisher,
+        limits: Limits,
+        rng: np.random.Generator,
+        *,
+        attack: VectorAttack,
+        cabal: Cabal,
+    ) -> None:
+        super().__init__(peer_id, publisher, limits, rng)
+        self._attack = attack
+        self._cabal = cabal
+
+    def lie(self) -> list[Effect]:
+        vector = self._attack(self._cabal.seen(), self._rng)
+        return self.publisher.publish(vector, self.round)
+
+
+class NonFiniteBomber(Attacker):
+    """Sends deltas that decode to NaN and infinity."""
+
+    def lie(self) -> list[Effect]:
+        replica = self.publisher.replica
+        value = (np.nan, np.inf)[self.round % 2]
+        coded = _bomb(self.publisher.codec, replica.vector.size, value)
+        delta = Delta(self.round, replica.step + 1, False, coded, replica.hash)
+        entry = self.publisher.feed.append(Kind.DELTA, pack_delta(delta))
+        frame = pack_frame(EntryFrame(entry))
+        sends = [Send(peer=peer, frame=frame) for peer in self.publisher.followers]
+        return [Append(entry=entry), *sends]
+
+
+class Eavesdropper(Attacker):
+    """Follows honest feeds to have something to work with."""
+
+    def __init__(
+        self, peer_id: PeerId, publisher: Publisher, limits: Limits, rng: np.random.Generator
+    ) -> None:
+        super().__init__(peer_id, publisher, limits, rng)
+        self._captured: deque[Envelope] = deque(maxlen=CAPTURED_MAX)
+
+    def prepare(self) -> list[Effect]:
+        tapped = self._victims()[:FEEDS_TAPPED]
+        return [Send(peer=peer, frame=pack_frame(FollowFrame(0))) for peer in tapped]
+
+    def captured(self, envelope: Envelope) -> None:
+        self._captured.append(envelope)
+
+    def _spoil(self) -> Envelope | None:
+        if not self._captured:
+            return None
+        return self._captured[int(self._rng.integers(len(self._captured)))]
+
+
+class Forger(Eavesdropper):
+    """Sends entries in the names of others, with signatures that it cannot make."""
+
+    def lie(self) -> list[Effect]:
+        sends: list[Effect] = []
+        for victim in self._victims():
+            model = self._spoil()
+            if model is not None:
+                frame = pack_frame(EntryFrame(self._forged(model)))
+                sends.append(Send(peer=victim, frame=frame))
+        return sends
+
+    def _forged(self, model: Envelope) -> Envelope:
+        header = replace(model.header, seq=model.header.seq + 1, prev=model.entry_hash)
+        noise = self._rng.bytes(len(model.ciphertext))
+        return parse_envelope(header.pack(), noise, self._rng.bytes(64))
+
+
+class Replayer(Eavesdropper):
+    """Sends what others said before, word for word."""
+
+    def lie(self) -> list[Effect]:
+        sends: list[Effect] = []
+        for victim in self._victims():
+            old = self._spoil()
+            if old is not None:
+                sends.append(Send(peer=victim, frame=pack_frame(EntryFrame(old))))
+        return sends
+
+
+def _bomb(codec: Codec, size: int, value: float) -> Coded:
+    if codec is Codec.FLOAT32:
+        return Coded(codec, b"", np.full(size, value, "<f4").tobytes())
+    scales, values = coded_lengths(codec, size)
+    return Coded(codec, np.full(scales // 2, value, "<f2").tobytes(), bytes(values))

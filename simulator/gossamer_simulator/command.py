@@ -1,0 +1,90 @@
+"""What `gossamer simulate` does: run, show, write."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from rich.console import Console
+
+from gossamer_agent.errors import ConfigError
+from gossamer_simulator.engine import Progress
+from gossamer_simulator.keep_logs import write_logs
+from gossamer_simulator.metrics import Metrics, Sample
+from gossamer_simulator.progress import Snapshot, open_progress
+from gossamer_simulator.report import write_report
+from gossamer_simulator.scenario import Scenario
+from gossamer_simulator.simulation import add_baselines, prepare, result_of, run
+from gossamer_simulator.summary import print_summary
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outputs:
+    """Where the result goes. json_file: "-" is the standard output."""
+
+    json_file: str | None
+    report: Path | None
+    logs: Path | None
+    quiet: bool
+
+
+def simulate_command(scenario: Scenario, outputs: Outputs, *, baselines: bool) -> None:
+    """Run the scenario and write what was asked for. AgentError, one line, for bad input."""
+    for path in (outputs.report, Path(outputs.json_file) if outputs.json_file else None):
+        if path is not None and str(path) != "-" and not path.resolve().parent.is_dir():
+            raise ConfigError(f"{path}: the folder {path.resolve().parent} does not exist")
+    console = Console(stderr=outputs.json_file == "-")
+    setup = prepare(scenario)
+    if not outputs.quiet:
+        for warning in setup.warnings:
+            console.print(f"[bold yellow]warning:[/] {warning}")
+    with _shown(console, scenario, outputs) as progress:
+        finished = run(scenario, setup, progress)
+    result = result_of(scenario, setup, finished)
+    if baselines:
+        if not outputs.quiet:
+            console.print("baselines: alone, central, and the same swarm with --rule mean")
+        with _shown(console, scenario, outputs) as progress:
+            add_baselines(result, scenario, setup, finished, progress)
+    if outputs.logs is not None:
+        write_logs(outputs.logs, finished.simulated)
+    _write(result, outputs, console)
+
+
+@contextmanager
+def _shown(console: Console, scenario: Scenario, outputs: Outputs) -> Iterator[Progress]:
+    with open_progress(console, scenario.rounds, quiet=outputs.quiet) as display:
+
+        def progress(sample: Sample, metrics: Metrics) -> None:
+            display.update(
+                Snapshot(
+                    round=sample.round,
+                    accuracy=fmean(sample.accuracies),
+                    bytes_sent=metrics.bytes_sent,
+                    messages=metrics.messages,
+                    refused={str(reason): count for reason, count in metrics.refused.items()},
+                )
+            )
+
+        yield progress
+
+
+def _write(result: dict[str, Any], outputs: Outputs, console: Console) -> None:
+    if outputs.report is not None:
+        write_report(result, outputs.report)
+    text = json.dumps(result, indent=1)
+    if outputs.json_file == "-":
+        sys.stdout.write(text + "\n")
+    elif outputs.json_file is not None:
+        Path(outputs.json_file).write_text(text + "\n", encoding="utf-8")
+    if outputs.quiet:
+        return
+    print_summary(result, console)
+    if outputs.report is not None:
+        console.print(f"report: {outputs.report}")

@@ -1,0 +1,198 @@
+"""The simulator's shell: it drives real cores through virtual time.
+
+Theory of operation. One heap of events in whole nanoseconds. An event goes to its peer's core; the
+effects that come back are performed at once: frames go through the links and become events of
+other peers, computations are made for real and their results become events as much later as the
+device's profile says. Only the network, the clock and the disk are simulated; crypto, codec, merge
+and learning are the product's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from statistics import fmean
+
+from gossamer_agent.events import (
+    Append,
+    Effect,
+    Evaluate,
+    EvaluateDone,
+    Event,
+    Merge,
+    MergeDone,
+    PeersSeen,
+    Received,
+    Refused,
+    RoundDone,
+    RoundDue,
+    Send,
+    Started,
+    Train,
+    TrainDone,
+)
+from gossamer_agent.learner import Learner, Samples
+from gossamer_agent.merge.rules import merge
+from gossamer_crypto.identity import PeerId
+from gossamer_simulator.clock import SECOND, EventHeap
+from gossamer_simulator.links import Links
+from gossamer_simulator.metrics import Metrics, Sample, Trace
+from gossamer_simulator.peers import SimulatedPeer, SimulatedSwarm, stream
+from gossamer_simulator.scenario import Scenario
+from gossamer_transport.replica import replica_hash
+
+ROUND_INTERVAL = 60 * SECOND
+
+Progress = Callable[[Sample, Metrics], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Happening:
+    """An event on its way to a peer. sender: its number, for frames."""
+
+    peer: int
+    event: Event
+    sender: int | None = None
+
+
+class Engine:
+    """One run of one swarm."""
+
+    def __init__(
+        self, scenario: Scenario, learner: Learner, simulated: SimulatedSwarm, test: Samples
+    ) -> None:
+        self.metrics = Metrics()
+        self.trace = Trace()
+        self.peers = simulated.peers
+        self._scenario = scenario
+        self._learner = learner
+        self._test = test
+        self._genesis = simulated.genesis
+        self._cabal = simulated.cabal
+        self._training = scenario.training
+        self._heap: EventHeap[_Happening] = EventHeap()
+        self._index = {peer.core.peer_id: i for i, peer in enumerate(self.peers)}
+        self._chance = stream(scenario.seed, "links")
+        self._links = Links(
+            latency_ms=scenario.latency_ms,
+            loss=scenario.loss,
+            duplicate=scenario.duplicate,
+        )
+
+    def run(self, progress: Progress) -> None:
+        """Run to the end; `progress` is told the state after every round."""
+        self._schedule()
+        for round_ in range(1, self._scenario.rounds + 1):
+            self._run_until(round_ * ROUND_INTERVAL)
+            sample = self._sample(round_)
+            self.metrics.samples.append(sample)
+            progress(sample, self.metrics)
+        self._run_until(None)  # what is still under way
+
+    def honest(self) -> Iterator[SimulatedPeer]:
+        return (peer for peer in self.peers if peer.attack is None)
+
+    # Time ----------------------------------------------------------------------------------------
+
+    def _schedule(self) -> None:
+        """Everybody starts at once; rounds begin at a phase of each peer's own."""
+        everyone = tuple(sorted(self._index))
+        for index, peer in enumerate(self.peers):
+            self._heap.push(0, _Happening(index, Started(genesis=self._genesis)))
+            self._heap.push(0, _Happening(index, PeersSeen(peers=everyone)))
+            phase = int(self._chance.integers(ROUND_INTERVAL * 9 // 10))
+            for round_ in range(self._scenario.rounds):
+                if not _away(peer, round_):
+                    due = _Happening(index, RoundDue())
+                    self._heap.push(phase + round_ * ROUND_INTERVAL, due)
+
+    def _run_until(self, end: int | None) -> None:
+        heap = self._heap
+        while heap and (end is None or heap.next_at < end):
+            due = heap.pop()
+            self._happen(due.at, due.item)
+
+    def _happen(self, now: int, happening: _Happening) -> None:
+        peer, event = self.peers[happening.peer], happening.event
+        if isinstance(event, Received):
+            if _away(peer, now // ROUND_INTERVAL):
+                return
+            assert happening.sender is not None
+            self.trace.delivered(now, happening.sender, happening.peer, event.frame)
+        for effect in peer.core.handle(now / SECOND, event):
+            self._perform(now, happening.peer, peer, effect)
+
+    # Effects -------------------------------------------------------------------------------------
+
+    def _perform(self, now: int, index: int, peer: SimulatedPeer, effect: Effect) -> None:
+        match effect:
+            case Send(peer=receiver, frame=frame):
+                self._send(now, index, peer, receiver, frame)
+            case Append(entry=entry):
+                peer.store.append(entry)
+            case Train():
+                self._train(now, index, peer, effect)
+            case Merge(rule=rule, inputs=inputs, own=own):
+                share = len(inputs) / 9 * self._learner.contract.parameters / 1e6
+                took = share * peer.profile.speed.merge_ms_per_million_values
+                self._answer(now, index, took, MergeDone(merged=merge(rule, inputs, own)))
+            case Evaluate(current=current, candidate=candidate):
+                scores = [self._learner.evaluate(p, peer.holdout) for p in (current, candidate)]
+                took = peer.profile.speed.train_step_ms
+                self._answer(now, index, took, EvaluateDone(current=scores[0], candidate=scores[1]))
+            case Refused(reason=reason):
+                if peer.attack is None:
+                    self.metrics.refused[reason] += 1
+            case RoundDone(merged=merged, committed=committed):
+                if peer.attack is None:
+                    self.metrics.round_done(merged, committed=committed)
+
+    def _send(
+        self, now: int, index: int, peer: SimulatedPeer, receiver: PeerId, frame: bytes
+    ) -> None:
+        if _away(peer, now // ROUND_INTERVAL):
+            return
+        if peer.attack is None:
+            self.metrics.sent(len(frame))
+        happening = _Happening(
+            self._index[receiver], Received(sender=peer.core.peer_id, frame=frame), index
+        )
+        ends = (peer.profile.link, self.peers[happening.peer].profile.link)
+        for at in self._links.deliveries(self._chance, now, len(frame), ends):
+            self._heap.push(at, happening)
+
+    def _train(self, now: int, index: int, peer: SimulatedPeer, effect: Train) -> None:
+        before = effect.params
+        trained = self._learner.train(before, peer.training, self._training, peer.rng)
+        if peer.row is not None:
+            self._cabal.watch(peer.row, before, trained.params)
+            self.trace.trained(now, index, replica_hash(trained.params))
+        took = peer.profile.speed.train_step_ms * self._training.steps
+        self._answer(now, index, took, TrainDone(params=trained.params, loss=trained.loss))
+
+    def _answer(self, now: int, index: int, took_ms: float, event: Event) -> None:
+        self._heap.push(now + round(took_ms * 1e6), _Happening(index, event))
+
+    # Measuring -----------------------------------------------------------------------------------
+
+    def _sample(self, round_: int) -> Sample:
+        agents = [peer.agent for peer in self.honest() if peer.agent is not None]
+        accuracies = tuple(
+            self._learner.evaluate(agent.served, self._test).accuracy for agent in agents
+        )
+        reputation = []
+        for peer in self.peers:
+            subject = peer.core.peer_id
+            tables = [agent.reputation for agent in agents]
+            known = [table.score(subject) for table in tables if subject in table]
+            reputation.append(fmean(known) if known else None)
+        return Sample(
+            round=round_,
+            accuracies=accuracies,
+            bytes_sent=self.metrics.bytes_sent,
+            reputation=tuple(reputation),
+        )
+
+
+def _away(peer: SimulatedPeer, round_: int) -> bool:
+    return any(first <= round_ < end for first, end in peer.absences)

@@ -1,0 +1,174 @@
+"""One simulation from its scenario to its result."""
+
+from __future__ import annotations
+
+import resource
+import time
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Any
+
+from gossamer_agent.learner import Learner, Samples
+from gossamer_agent.models import SYNTHETIC, load_learner
+from gossamer_agent.synthetic import make_samples
+from gossamer_crypto.feed import verify_chain
+from gossamer_simulator.baselines import central, local_only
+from gossamer_simulator.datasets import load_dataset
+from gossamer_simulator.engine import Engine, Progress
+from gossamer_simulator.partitions import partition
+from gossamer_simulator.peers import SimulatedSwarm, build_swarm, stream
+from gossamer_simulator.scenario import Scenario
+
+BASELINE_RULE = "mean"
+SYNTHETIC_ROWS = 32  # of each peer, and of the test set
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What a scenario needs before it can run: a model and everybody's data."""
+
+    learner: Learner
+    slices: list[Samples]
+    test: Samples
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished simulation and its peers."""
+
+    engine: Engine
+    simulated: SimulatedSwarm
+
+
+def prepare(scenario: Scenario) -> Setup:
+    """Check the scenario, load model and data, deal the data out. AgentError for bad input."""
+    scenario.check()
+    learner = load_learner(scenario.model)
+    if scenario.model == SYNTHETIC:
+        return _synthetic_setup(scenario, learner)
+    data = load_dataset(scenario.data, stream(scenario.seed, "test split"))
+    training, test = Samples(data.x, data.y), Samples(data.test.x, data.test.y)
+    for samples in (training, test):
+        samples.check(learner.contract)
+    parts = partition(
+        scenario.partition, data.y, data.device, scenario.peers, stream(scenario.seed, "partition")
+    )
+    return Setup(
+        learner=learner,
+        slices=[training.take(rows) for rows in parts],
+        test=test,
+        warnings=(*scenario.warnings, *data.warnings),
+    )
+
+
+def _synthetic_setup(scenario: Scenario, learner: Learner) -> Setup:
+    """The synthetic model brings its own data; `data` and `partition` do not apply."""
+    chance = stream(scenario.seed, "synthetic data")
+    size = learner.contract.parameters
+    slices = [make_samples(size, SYNTHETIC_ROWS, chance) for _ in range(scenario.peers)]
+    test = make_samples(size, SYNTHETIC_ROWS, chance)
+    return Setup(learner=learner, slices=slices, test=test, warnings=scenario.warnings)
+
+
+def run(scenario: Scenario, setup: Setup, progress: Progress) -> Run:
+    """Simulate the swarm to the end of its rounds."""
+    simulated = build_swarm(scenario, setup.learner, setup.slices)
+    engine = Engine(scenario, setup.learner, simulated, setup.test)
+    engine.run(progress)
+    return Run(engine, simulated)
+
+
+def add_baselines(
+    result: dict[str, Any], scenario: Scenario, setup: Setup, finished: Run, progress: Progress
+) -> None:
+    """Put what the swarm is held against into the result: alone, central, the plain mean."""
+    honest = list(finished.engine.honest())
+    baselines: dict[str, Any] = {
+        "local_only": local_only(scenario, setup.learner, honest, setup.test),
+        "central": central(scenario, setup.learner, honest, setup.test),
+    }
+    if scenario.rule != BASELINE_RULE:
+        mean = run(scenario.with_rule(BASELINE_RULE), setup, progress)
+        series = [fmean(sample.accuracies) for sample in mean.engine.metrics.samples]
+        baselines["mean_rule"] = {"mean": series[-1], "per_round": series}
+    result["baselines"] = baselines
+
+
+def result_of(scenario: Scenario, setup: Setup, finished: Run) -> dict[str, Any]:
+    """The JSON object of a simulation (gossamer_simulator.results), without baselines."""
+    engine = finished.engine
+    metrics, samples = engine.metrics, engine.metrics.samples
+    honest = len(list(engine.honest()))
+    last = samples[-1].accuracies
+    sent = [sample.bytes_sent for sample in samples]
+    return {
+        "config": asdict(scenario),
+        "accuracy": {
+            "mean": fmean(last),
+            "min": min(last),
+            "max": max(last),
+            "per_round": [fmean(sample.accuracies) for sample in samples],
+            "per_round_min": [min(sample.accuracies) for sample in samples],
+            "per_round_max": [max(sample.accuracies) for sample in samples],
+        },
+        "baselines": {},
+        "bytes": {
+            "per_peer_round": metrics.bytes_sent / (honest * scenario.rounds),
+            "total": metrics.bytes_sent,
+            "per_round": [b - a for a, b in zip([0, *sent], sent, strict=False)],
+        },
+        "messages": metrics.messages,
+        "refused": {str(reason): metrics.refused[reason] for reason in sorted(metrics.refused)},
+        "gate": {"merges": metrics.merges, "refused": metrics.gate_refusals},
+        "quarantine": _quarantine(engine),
+        "reputation": {
+            "peers": [{"name": peer.name, "attack": peer.attack} for peer in engine.peers],
+            "per_round": [list(sample.reputation) for sample in samples],
+        },
+        "ledger": _ledger(finished.simulated),
+        "cpu_seconds": time.process_time(),
+        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "trace_hash": engine.trace.hexdigest(),
+        "warnings": list(setup.warnings),
+    }
+
+
+def _ledger(simulated: SimulatedSwarm) -> dict[str, Any]:
+    """Every feed from its first entry to its last: signatures, links, one author."""
+    reports = [
+        verify_chain(peer.store.entries(), simulated.swarm.swarm_id) for peer in simulated.peers
+    ]
+    return {
+        "entries": sum(report.entries for report in reports),
+        "verified": all(report.ok for report in reports),
+    }
+
+
+def _quarantine(engine: Engine) -> dict[str, Any]:
+    """Shares of the (honest observer, judged peer) pairs that ended in quarantine."""
+    judged: dict[str | None, list[bool]] = {}
+    for observer in engine.honest():
+        agent = observer.agent
+        assert agent is not None, "honest peers run agents"
+        for subject in engine.peers:
+            if subject.core.peer_id in agent.reputation:
+                out = agent.reputation.is_quarantined(subject.core.peer_id)
+                judged.setdefault(subject.attack, []).append(out)
+    attacks = sorted({peer.attack for peer in engine.peers if peer.attack is not None})
+    liars = [out for attack in attacks for out in judged.get(attack, [])]
+    return {
+        "honest_rate": _share(judged.get(None, [])),
+        "byzantine_rate": _share(liars),
+        "by_attack": {
+            attack: {
+                "peers": sum(peer.attack == attack for peer in engine.peers),
+                "rate": _share(judged.get(attack, [])),
+            }
+            for attack in attacks
+        },
+    }
+
+
+def _share(flags: list[bool]) -> float:
+    return sum(flags) / len(flags) if flags else 0.0

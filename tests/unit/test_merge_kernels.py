@@ -1,0 +1,191 @@
+"""Order statistics against np.sort: equal bits for every number of rows and every order of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from gossamer_agent.merge.kernels import (
+    BLOCK,
+    KEY_BLOCK,
+    coordinate_median,
+    trimmed_mean,
+    weighted_lower_median,
+)
+
+AWKWARD = np.array(
+    [0.0, -0.0, 1e-45, -1e-45, 1.1754944e-38, 1.0, -1.0, 3.4e38, -3.4e38, 1e-30], np.float32
+)
+FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
+
+
+def awkward_rows(count: int, size: int, seed: int = 0) -> np.ndarray:
+    """Random values, many of them equal, mixed with those on which kernels trip."""
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(-8, 8, (count, size)).astype(np.float32) / 4
+    mask = rng.random(rows.shape) < 0.4
+    rows[mask] = rng.choice(AWKWARD, int(mask.sum()))
+    return rows
+
+
+def positive_zeros(values: np.ndarray) -> np.ndarray:
+    return np.where(values == 0, np.float32(0), values)
+
+
+def sorted_median(rows: np.ndarray) -> np.ndarray:
+    return positive_zeros(np.sort(rows, axis=0)[(len(rows) - 1) // 2])
+
+
+def sorted_weighted_median(rows: np.ndarray, votes: np.ndarray) -> np.ndarray:
+    order = np.argsort(rows, axis=0, kind="stable")
+    running = np.cumsum(votes[order], axis=0)
+    rank = (2 * running >= votes.sum()).argmax(axis=0)
+    index = np.take_along_axis(order, rank[None], axis=0)
+    return positive_zeros(np.take_along_axis(rows, index, axis=0)[0])
+
+
+def same_bits(left: np.ndarray, right: np.ndarray) -> bool:
+    return left.dtype == right.dtype and left.tobytes() == right.tobytes()
+
+
+@pytest.mark.parametrize("count", range(1, 66))
+def test_median_equals_sort(count: int) -> None:
+    rows = awkward_rows(count, 600, seed=count)
+    assert same_bits(coordinate_median(rows), sorted_median(rows))
+
+
+@pytest.mark.parametrize("size", [1, 2, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 5])
+def test_median_at_block_edges(size: int) -> None:
+    rows = awkward_rows(5, size)
+    assert same_bits(coordinate_median(rows), sorted_median(rows))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    hnp.arrays(np.float32, st.tuples(st.integers(1, 33), st.integers(1, 8)), elements=FINITE),
+    st.randoms(use_true_random=False),
+)
+def test_median_is_the_sorted_one_in_any_order(rows: np.ndarray, random) -> None:
+    shuffled = list(rows)
+    random.shuffle(shuffled)
+    assert same_bits(coordinate_median(shuffled), sorted_median(rows))
+
+
+def test_median_takes_sequences_and_leaves_inputs_alone() -> None:
+    rows = awkward_rows(7, 50)
+    kept = rows.copy()
+    rows.flags.writeable = False
+    assert same_bits(coordinate_median(tuple(rows)), coordinate_median(rows))
+    assert same_bits(rows, kept)
+
+
+def test_median_of_strided_rows() -> None:
+    rows = awkward_rows(5, 64)
+    assert same_bits(coordinate_median(rows[:, ::2]), coordinate_median(rows[:, ::2].copy()))
+
+
+def test_median_of_one_row_is_a_copy() -> None:
+    row = np.array([-0.0, 2.0], np.float32)
+    median = coordinate_median([row])
+    median[1] = 3
+    assert row[1] == 2
+    assert not np.signbit(median[0])
+
+
+@pytest.mark.parametrize("count", range(1, 34))
+def test_weighted_median_equals_argsort(count: int) -> None:
+    rows = awkward_rows(count, 400, seed=count)
+    votes = np.random.default_rng(count).integers(0, 65537, count)
+    votes[count // 2] += 1
+    assert same_bits(weighted_lower_median(rows, votes), sorted_weighted_median(rows, votes))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_weighted_median_in_any_order(data: st.DataObject) -> None:
+    shape = data.draw(st.tuples(st.integers(1, 12), st.integers(1, 6)))
+    rows = data.draw(hnp.arrays(np.float32, shape, elements=FINITE))
+    votes = np.array(data.draw(st.lists(st.integers(1, 9), min_size=shape[0], max_size=shape[0])))
+    order = data.draw(st.permutations(range(shape[0])))
+    expected = sorted_weighted_median(rows, votes)
+    assert same_bits(weighted_lower_median(rows[order], votes[order]), expected)
+
+
+@pytest.mark.parametrize("size", [1, KEY_BLOCK - 1, KEY_BLOCK, KEY_BLOCK + 1])
+def test_weighted_median_at_block_edges(size: int) -> None:
+    rows = awkward_rows(5, size)
+    votes = np.array([3, 1, 2, 2, 1])
+    assert same_bits(weighted_lower_median(rows, votes), sorted_weighted_median(rows, votes))
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 8])
+def test_weighted_median_with_equal_votes_is_the_median(count: int) -> None:
+    rows = awkward_rows(count, 300)
+    votes = np.full(count, 65536)
+    assert same_bits(weighted_lower_median(rows, votes), coordinate_median(rows))
+
+
+def test_weighted_median_ignores_rows_without_votes() -> None:
+    rows = awkward_rows(6, 100)
+    votes = np.array([0, 5, 0, 7, 2, 0])
+    expected = weighted_lower_median(rows[[1, 3, 4]], votes[[1, 3, 4]])
+    assert same_bits(weighted_lower_median(rows, votes), expected)
+
+
+def test_exactly_half_of_the_votes_decide_for_the_lower_value() -> None:
+    rows = np.array([[1.0], [2.0]], np.float32)
+    assert weighted_lower_median(rows, np.array([2, 2]))[0] == 1
+    assert weighted_lower_median(rows, np.array([2, 3]))[0] == 2
+
+
+@pytest.mark.parametrize("votes", [[0, 0], [1, -1], [1], [1, 1, 1], [1 << 29, 1]])
+def test_weighted_median_refuses_impossible_votes(votes: list[int]) -> None:
+    with pytest.raises(ValueError, match="no votes"):
+        weighted_lower_median(np.zeros((2, 3), np.float32), np.array(votes))
+
+
+@pytest.mark.parametrize("count", range(1, 20))
+def test_trimmed_mean_against_float64(count: int) -> None:
+    rows = np.random.default_rng(count).normal(size=(count, 200)).astype(np.float32)
+    for trim in range((count + 1) // 2):
+        kept = np.sort(rows, axis=0)[trim : count - trim].astype(np.float64)
+        np.testing.assert_allclose(trimmed_mean(rows, trim), kept.mean(axis=0), atol=1e-6)
+
+
+def test_trimmed_mean_has_the_same_bits_in_any_order() -> None:
+    rows = np.random.default_rng(1).normal(size=(11, 500)).astype(np.float32)
+    shuffled = rows[np.random.default_rng(2).permutation(11)]
+    assert same_bits(trimmed_mean(rows, 3), trimmed_mean(shuffled, 3))
+
+
+@pytest.mark.parametrize("trim", [-1, 2, 3])
+def test_trimmed_mean_refuses_to_drop_all(trim: int) -> None:
+    with pytest.raises(ValueError, match="cannot drop"):
+        trimmed_mean(np.zeros((4, 1), np.float32), trim)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [],
+        [np.zeros(3, np.float32), np.zeros(4, np.float32)],
+        [np.zeros(3, np.float64)],
+        np.zeros((2, 2, 2), np.float32),
+    ],
+)
+@pytest.mark.parametrize("kernel", [coordinate_median, lambda rows: trimmed_mean(rows, 0)])
+def test_kernels_refuse_what_are_not_rows(rows, kernel) -> None:
+    with pytest.raises(ValueError, match="rows"):
+        kernel(rows)
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 33), st.integers(0, 2**32 - 1))
+def test_median_lies_between_the_extremes(count: int, seed: int) -> None:
+    rows = awkward_rows(count, 40, seed)
+    median = coordinate_median(rows)
+    assert (median >= rows.min(axis=0)).all()
+    assert (median <= rows.max(axis=0)).all()

@@ -1,0 +1,250 @@
+"""The reputation table: fast loss, slow gain, quarantine with a way back, bounded memory."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gossamer_agent.errors import StoreError
+from gossamer_agent.reputation import (
+    OFFENCES,
+    START,
+    ReputationTable,
+    Standing,
+    StandingChange,
+)
+from gossamer_crypto.errors import Reason
+from gossamer_crypto.identity import PeerId
+
+NEAR, FAR = 1.0, 3.0  # in units of a radius of 1
+
+
+def peer(number: int) -> PeerId:
+    return PeerId(number.to_bytes(32, "big"))
+
+
+ALICE = peer(1)
+
+
+def observe_often(
+    table: ReputationTable, distance: float, rounds: range, who: PeerId = ALICE
+) -> list[StandingChange]:
+    changes = [table.observe(who, distance, 1.0, number) for number in rounds]
+    return [change for change in changes if change is not None]
+
+
+def test_a_stranger_starts_in_the_middle_and_may_vote() -> None:
+    table = ReputationTable()
+    assert table.score(ALICE) == START
+    assert not table.is_quarantined(ALICE)
+    assert table.may_return(ALICE, 0)
+    assert len(table) == 0
+
+
+@pytest.mark.parametrize(
+    ("distance", "mark"), [(0.0, 1.0), (1.4, 1.0), (2.1, 0.5), (2.8, 0.0), (9.0, 0.0)]
+)
+def test_marks_by_distance(distance: float, mark: float) -> None:
+    table = ReputationTable()
+    table.observe(ALICE, 10 * distance, 10.0, 0)
+    keep = 0.95 if mark > START else 0.8
+    assert table.score(ALICE) == pytest.approx(keep * START + (1 - keep) * mark)
+
+
+def test_a_trusted_peer_that_turns_is_out_after_five_rounds() -> None:
+    table = ReputationTable()
+    table.restore([(ALICE, 1.0, None, 0)])
+    changes = observe_often(table, FAR, range(1, 6))
+    assert [(change.standing, change.round) for change in changes] == [(Standing.QUARANTINED, 5)]
+    assert table.is_quarantined(ALICE)
+
+
+def test_a_newcomer_that_lies_is_out_after_two_rounds() -> None:
+    changes = observe_often(ReputationTable(), FAR, range(5))
+    assert [change.round for change in changes] == [1]
+
+
+def test_the_way_back_from_nothing_takes_eighteen_good_rounds() -> None:
+    table = ReputationTable()
+    table.offence(ALICE, Reason.FORK, 0)
+    assert observe_often(table, NEAR, range(1, 18)) == []
+    assert table.is_quarantined(ALICE)
+    (change,) = observe_often(table, NEAR, range(18, 19))
+    assert change == StandingChange(ALICE, Standing.ADMITTED, 18, table.score(ALICE))
+    assert not table.is_quarantined(ALICE)
+
+
+def test_between_the_thresholds_standing_does_not_flicker() -> None:
+    table = ReputationTable()
+    observe_often(table, FAR, range(2))
+    assert table.is_quarantined(ALICE)
+    assert observe_often(table, NEAR, range(2, 10)) == []
+    assert 0.35 < table.score(ALICE) < 0.6
+    assert table.is_quarantined(ALICE)
+
+
+@pytest.mark.parametrize("reason", sorted(OFFENCES))
+def test_provable_offences_cost_everything_at_once(reason: Reason) -> None:
+    table = ReputationTable()
+    table.restore([(ALICE, 1.0, None, 0)])
+    change = table.offence(ALICE, reason, 7)
+    assert change == StandingChange(ALICE, Standing.QUARANTINED, 7, 0.0, reason)
+    assert table.score(ALICE) == 0
+    assert table.offence(ALICE, reason, 8) is None
+
+
+@pytest.mark.parametrize("reason", sorted(set(Reason) - OFFENCES))
+def test_what_can_befall_an_honest_peer_costs_nothing(reason: Reason) -> None:
+    table = ReputationTable()
+    assert table.offence(ALICE, reason, 7) is None
+    assert table.score(ALICE) == START
+    assert len(table) == 0
+
+
+def test_offences_are_what_honest_software_never_sends() -> None:
+    assert {reason.value for reason in OFFENCES} == {
+        "too-large", "bad-frame", "bad-header", "bad-signature", "replayed", "fork",
+        "bad-commitment", "undecryptable", "bad-delta", "non-finite", "out-of-bounds",
+        "replica-mismatch",
+    }  # fmt: skip
+
+
+def test_quarantine_is_served_before_return() -> None:
+    table = ReputationTable(penalty_rounds=16)
+    table.offence(ALICE, Reason.FORK, 10)
+    assert not table.may_return(ALICE, 25)
+    assert table.may_return(ALICE, 26)
+    assert table.is_quarantined(ALICE), "it may be scored again, not vote"
+
+
+def test_gross_distance_on_probation_starts_the_penalty_again() -> None:
+    table = ReputationTable()
+    table.offence(ALICE, Reason.FORK, 0)
+    table.observe(ALICE, NEAR, 1.0, 16)
+    assert table.may_return(ALICE, 17)
+    table.observe(ALICE, FAR, 1.0, 17)
+    assert not table.may_return(ALICE, 32)
+    assert table.may_return(ALICE, 33)
+
+
+def test_an_offence_in_quarantine_starts_the_penalty_again() -> None:
+    table = ReputationTable()
+    table.offence(ALICE, Reason.FORK, 0)
+    table.offence(ALICE, Reason.REPLAYED, 10)
+    assert not table.may_return(ALICE, 25)
+
+
+@pytest.mark.parametrize("radius", [0.0, -1.0, math.nan, math.inf])
+def test_without_a_scale_nothing_is_learnt(radius: float) -> None:
+    table = ReputationTable()
+    assert table.observe(ALICE, 5.0, radius, 0) is None
+    assert len(table) == 0
+
+
+@pytest.mark.parametrize("distance", [math.nan, math.inf])
+def test_a_distance_that_is_not_finite_gives_no_marks(distance: float) -> None:
+    table = ReputationTable()
+    table.observe(ALICE, distance, 1.0, 0)
+    assert table.score(ALICE) == pytest.approx(0.4)
+
+
+def test_copies_cost_nothing() -> None:
+    """Whoever copies a peer must not be able to frame it."""
+    table = ReputationTable()
+    for number in range(20):
+        for clone in range(2, 8):
+            table.observe(peer(clone), NEAR, 1.0, number)
+        table.observe(ALICE, NEAR, 1.0, number)
+    assert table.score(ALICE) == table.score(peer(2)) > 0.8
+
+
+def test_a_snapshot_restores_everything() -> None:
+    table = ReputationTable()
+    observe_often(table, 2.0, range(3), peer(9))
+    table.offence(ALICE, Reason.FORK, 5)
+    other = ReputationTable()
+    other.restore(table.snapshot())
+    assert other.snapshot() == table.snapshot()
+    assert [row[0] for row in table.snapshot()] == [ALICE, peer(9)]
+    assert other.is_quarantined(ALICE)
+    assert not other.may_return(ALICE, 20)
+    assert other.may_return(ALICE, 21)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        (b"short", 0.5, None, 0),
+        (ALICE, 1.5, None, 0),
+        (ALICE, math.nan, None, 0),
+        (ALICE, 0.5, None, -1),
+        (ALICE, 0.5, -1, 0),
+        (ALICE, 0.5, 3, 2),
+        (ALICE, 0.5, None, None),
+        (ALICE, "x", None, 0),
+        (None, 0.5, None, 0),
+        (ALICE, 0.5),
+    ],
+)
+def test_a_damaged_row_changes_nothing(row: tuple) -> None:
+    table = ReputationTable()
+    table.offence(ALICE, Reason.FORK, 5)
+    before = table.snapshot()
+    with pytest.raises(StoreError, match="row 1 is damaged"):
+        table.restore([(peer(3), 0.5, None, 0), row])
+    assert table.snapshot() == before
+
+
+def test_a_full_table_forgets_good_standing_before_quarantine() -> None:
+    table = ReputationTable(peers_max=3)
+    table.offence(peer(1), Reason.FORK, 0)
+    table.observe(peer(2), NEAR, 1.0, 1)
+    table.observe(peer(3), 2.5, 1.0, 1)  # doubtful: below the start
+    table.observe(peer(4), NEAR, 1.0, 2)
+    assert [row[0] for row in table.snapshot()] == [peer(1), peer(3), peer(4)]
+    table.observe(peer(5), NEAR, 1.0, 3)
+    assert [row[0] for row in table.snapshot()] == [peer(1), peer(3), peer(5)]
+    table.offence(peer(6), Reason.FORK, 4)
+    table.offence(peer(7), Reason.FORK, 5)
+    assert [row[0] for row in table.snapshot()] == [peer(1), peer(6), peer(7)]
+
+
+def test_a_flood_of_identities_does_not_grow_the_table() -> None:
+    table = ReputationTable(peers_max=10)
+    table.offence(ALICE, Reason.FORK, 0)
+    for number in range(2, 200):
+        table.observe(peer(number), FAR, 1.0, number)
+    assert len(table) == 10
+    assert table.is_quarantined(ALICE)
+
+
+def test_restoring_more_than_fits_keeps_the_worst() -> None:
+    table = ReputationTable(peers_max=2)
+    table.restore([(peer(1), 0.9, None, 9), (peer(2), 0.0, 1, 1), (peer(3), 0.4, None, 2)])
+    assert [row[0] for row in table.snapshot()] == [peer(2), peer(3)]
+
+
+@pytest.mark.parametrize("limits", [{"peers_max": 0}, {"penalty_rounds": 0}])
+def test_impossible_limits_are_refused(limits: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="positive"):
+        ReputationTable(**limits)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(0, 10), max_size=60))
+def test_score_and_standing_stay_consistent(distances: list[float]) -> None:
+    table = ReputationTable()
+    out = False
+    for number, distance in enumerate(distances):
+        change = table.observe(ALICE, distance, 1.0, number)
+        if change is not None:
+            assert (change.standing is Standing.QUARANTINED) != out
+            out = not out
+        assert table.is_quarantined(ALICE) == out
+        score = table.score(ALICE)
+        assert 0 <= score <= 1
+        assert not (out and score >= 0.6)
+        assert out or score >= 0.35
