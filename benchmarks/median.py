@@ -60,20 +60,21 @@ def cpu_seconds(candidates: Sequence[Callable[[], object]]) -> list[float]:
     return best
 
 
-def print_row(cells: Sequence[object]) -> None:
-    print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+def print_row(*groups: Sequence[object]) -> None:
+    cells = [str(cell) for group in groups for cell in group]
+    print("| " + " | ".join(cells) + " |", flush=True)
 
 
-def print_head(names: Sequence[str]) -> None:
+def print_head(*groups: Sequence[str]) -> None:
     print()
-    print_row(names)
-    print_row(["---"] * len(names))
+    print_row(*groups)
+    print_row(["---" for group in groups for _ in group])
 
 
 def measure_kernels(size: int) -> None:
     print_head(
-        [f"K, d = {size}: ns per coordinate", "median", "np.median", "np.sort"]
-        + ["times np.median", "times np.sort", "weighted", "times median"]
+        [f"K, d = {size}: ns per coordinate", "median", "np.median", "np.sort"],
+        ["times np.median", "times np.sort", "weighted", "times median"],
     )
     for count in COUNTS:
         rows = rows_of(count, size)
@@ -90,16 +91,16 @@ def measure_kernels(size: int) -> None:
         )
         ours, median, sort, weighted = (1e9 * value / size for value in seconds)
         print_row(
-            [count, f"{ours:.1f}", f"{median:.0f}", f"{sort:.0f}"]
-            + [f"{median / ours:.1f}", f"{sort / ours:.1f}"]
-            + [f"{weighted:.0f}", f"{weighted / ours:.1f}"]
+            [count, f"{ours:.1f}", f"{median:.0f}", f"{sort:.0f}"],
+            [f"{median / ours:.1f}", f"{sort / ours:.1f}"],
+            [f"{weighted:.0f}", f"{weighted / ours:.1f}"],
         )
 
 
 def measure_pipeline(count: int) -> None:
     print_head(
-        [f"d, K = {count}: ms", "median", "np.median", "gossamer, equal votes", "times median"]
-        + ["of np.median", "gossamer, shared votes", "times median", "of np.median"]
+        [f"d, K = {count}: ms", "median", "np.median", "gossamer, equal votes", "times median"],
+        ["of np.median", "gossamer, shared votes", "times median", "of np.median"],
     )
     for size in PIPELINE_SIZES:
         rows = rows_of(count, size)
@@ -115,9 +116,9 @@ def measure_pipeline(count: int) -> None:
         )
         bare, median, equal, unequal = (1e3 * value for value in seconds)
         print_row(
-            [size, f"{bare:.2f}", f"{median:.2f}"]
-            + [f"{equal:.2f}", f"{equal / bare:.1f}", f"{equal / median:.2f}"]
-            + [f"{unequal:.2f}", f"{unequal / bare:.1f}", f"{unequal / median:.2f}"]
+            [size, f"{bare:.2f}", f"{median:.2f}"],
+            [f"{equal:.2f}", f"{equal / bare:.1f}", f"{equal / median:.2f}"],
+            [f"{unequal:.2f}", f"{unequal / bare:.1f}", f"{unequal / median:.2f}"],
         )
 
 

@@ -18,21 +18,22 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class HoldoutGate:
-    """Refuses candidates that are not finite or catastrophically worse, and nothing else.
+    """Refuses candidates that are not finite or catastrophic, and nothing else.
 
     A device has few hold-out samples, and of its own skewed distribution: a good merge of peers
-    who saw other classes often looks worse on them for a while. So the candidate may lose up to
-    `margin_share` of the loss of blind guessing, ln(classes) nats, against the current parameters.
-    With fewer than `samples_min` samples one hard sample could lock a device out of every merge:
-    then only finiteness is asked for.
+    who saw other classes often looks worse on them than parameters that fit the own data, and a
+    device that refused it would drift off and refuse ever after. So a candidate is catastrophic
+    only if it is worse than the current parameters and its loss is above `guessing_share` times
+    that of blind guessing, ln(classes) nats. With fewer than `samples_min` samples one hard one
+    would decide: then only finiteness is asked for.
     """
 
-    margin_share: float = 0.5
+    guessing_share: float = 1.5
     samples_min: int = 5
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.margin_share < math.inf:
-            raise ValueError(f"margin_share {self.margin_share} is negative or not finite")
+        if not 1.0 <= self.guessing_share < math.inf:
+            raise ValueError(f"guessing_share {self.guessing_share} is below 1 or not finite")
 
     def decide(self, current: Score, candidate: Score, classes: int) -> Verdict:
         """Compare mean cross-entropy losses in nats on the same hold-out data.
@@ -49,8 +50,7 @@ class HoldoutGate:
             return Verdict(True, "current loss is not finite")
         if candidate.samples < self.samples_min:
             return Verdict(True, f"{candidate.samples} hold-out samples are too few to judge by")
-        margin = self.margin_share * math.log(classes)
-        difference = candidate_loss - current_loss
-        if difference > margin:
-            return Verdict(False, f"loss rises by {difference:.3f}, more than {margin:.3f}")
-        return Verdict(True, f"loss changes by {difference:+.3f}, margin {margin:.3f}")
+        limit = max(current_loss, self.guessing_share * math.log(classes))
+        if candidate_loss > limit:
+            return Verdict(False, f"loss {candidate_loss:.3f} is above {limit:.3f}")
+        return Verdict(True, f"loss {candidate_loss:.3f}, before {current_loss:.3f}")

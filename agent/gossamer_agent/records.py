@@ -93,8 +93,8 @@ class MergeRecord:
         peers, steps, hashes, votes, clips, distances, scalars = columns
         count = len(peers) // 32
         expected = {32: (peers, hashes), 8: (steps, clips, distances), 4: (votes,)}
-        for width, columns in expected.items():
-            if any(len(column) != width * count for column in columns):
+        for width, group in expected.items():
+            if any(len(column) != width * count for column in group):
                 raise FeedError(Reason.BAD_FRAME, "columns of a merge record differ in length")
         if count > CONTRIBUTORS_MAX or len(scalars) != 24 or len(result) != 32:
             raise FeedError(Reason.BAD_FRAME, "size of a merge record")

@@ -18,7 +18,7 @@ from gossamer_agent.errors import DataError
 
 Rows: TypeAlias = npt.NDArray[np.int64]
 
-ROWS_PER_PEER_MIN = 8
+ROWS_PER_PEER_MIN = 4
 ALPHA_MIN, ALPHA_MAX = 1e-3, 1e6
 SPECS = "iid, dirichlet:A (for example dirichlet:0.5) or subject"
 

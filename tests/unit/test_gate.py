@@ -9,6 +9,8 @@ import pytest
 from gossamer_agent.gate import HoldoutGate, Verdict
 from gossamer_agent.learner import Score
 
+GUESSING = math.log(10)
+
 
 def decide(
     current: float,
@@ -18,22 +20,27 @@ def decide(
     samples: int = 20,
     gate: HoldoutGate | None = None,
 ) -> Verdict:
-    scores = (Score(loss, 0.5, samples) for loss in (current, candidate))
-    return (gate or HoldoutGate()).decide(*scores, classes)
+    before, after = (Score(loss, 0.5, samples) for loss in (current, candidate))
+    return (gate or HoldoutGate()).decide(before, after, classes)
 
 
-@pytest.mark.parametrize("candidate", [0.1, 0.5, 1.6])
-def test_better_and_somewhat_worse_candidates_pass(candidate: float) -> None:
-    assert decide(0.5, candidate).commit
+@pytest.mark.parametrize("candidate", [0.0, 0.1, GUESSING, 1.5 * GUESSING])
+def test_a_skewed_holdout_does_not_refuse_honest_merges(candidate: float) -> None:
+    """Parameters that fit two own classes have hardly any loss; those of the swarm have more."""
+    assert decide(0.01, candidate).commit
 
 
-def test_the_margin_is_half_the_loss_of_guessing() -> None:
-    margin = 0.5 * math.log(10)
-    assert decide(0.0, margin).commit
-    verdict = decide(0.0, margin + 1e-9)
+def test_far_worse_than_guessing_is_catastrophic() -> None:
+    verdict = decide(0.5, 1.5 * GUESSING + 1e-9)
     assert not verdict.commit
-    assert "1.151" in verdict.why
-    assert not decide(0.0, margin, classes=9).commit
+    assert "3.454" in verdict.why
+    assert not decide(0.5, 1.5 * GUESSING, classes=9).commit
+
+
+def test_a_better_candidate_passes_however_bad_it_is() -> None:
+    assert decide(50.0, 49.9).commit
+    assert decide(50.0, 50.0).commit
+    assert not decide(50.0, 50.1).commit
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
@@ -53,15 +60,15 @@ def test_a_handful_of_samples_cannot_lock_a_device_out() -> None:
     assert not decide(0.1, 9.0, samples=5).commit
 
 
-def test_a_gate_without_margin_refuses_any_loss() -> None:
-    gate = HoldoutGate(margin_share=0.0)
-    assert decide(1.0, 1.0, gate=gate).commit
-    assert not decide(1.0, 1.0001, gate=gate).commit
+def test_a_stricter_gate() -> None:
+    gate = HoldoutGate(guessing_share=1.0)
+    assert decide(0.1, GUESSING, gate=gate).commit
+    assert not decide(0.1, GUESSING + 1e-9, gate=gate).commit
 
 
 def test_impossible_settings_are_refused() -> None:
     with pytest.raises(ValueError, match="classes"):
         decide(1.0, 1.0, classes=1)
-    for share in (-0.1, math.nan, math.inf):
-        with pytest.raises(ValueError, match="margin_share"):
-            HoldoutGate(margin_share=share)
+    for share in (0.9, math.nan, math.inf):
+        with pytest.raises(ValueError, match="guessing_share"):
+            HoldoutGate(guessing_share=share)

@@ -164,6 +164,21 @@ def test_what_is_no_int_and_no_bin_is_refused(field: object) -> None:
         flat.unpack(msgpack.packb([field]), fields_max=1, bin_bytes_max=100)
 
 
+@pytest.mark.parametrize(
+    ("field", "limit"),
+    [
+        (list(range(9)), "max_array_len"),
+        ({0: 0}, "max_map_len"),
+        ("a", "max_str_len"),
+        (msgpack.ExtType(1, b"a"), "max_ext_len"),
+        (bytes(101), "max_bin_len"),
+    ],
+)
+def test_a_field_is_refused_before_it_is_built(field: object, limit: str) -> None:
+    with pytest.raises(ValueError, match=f"exceeds {limit}"):
+        flat.unpack(msgpack.packb([field]), fields_max=1, bin_bytes_max=100)
+
+
 def test_limits_of_a_model_hold_its_largest_entry() -> None:
     for parameters in (1, 4810, 1_000_000):
         limits = Limits.for_model(parameters)

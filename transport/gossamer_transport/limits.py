@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# Header, signature, tag and msgpack framing around a ciphertext take 281 bytes; a START body
+# An envelope and its framing add up to 285 bytes to a plaintext; a START body
 # (genesis) takes up to 4.5 kB whatever the model. 8 KiB covers both.
 _ENTRY_OVERHEAD_BYTES = 8192
 

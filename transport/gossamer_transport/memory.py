@@ -156,14 +156,10 @@ class MemoryNetwork(Network):
         self._require_open()
         self._refused.add(peer)
         self._forget(peer)
-        other = self._swarm._networks.get(peer)
-        if other is not None:
-            other._forget(self._peer_id)
 
     async def aclose(self) -> None:
         if not self._closed:
             self._closed = True
-            self._inbox.clear()
             self._swarm._leave(self._peer_id)
             self._changed.set()
         await trio.lowlevel.checkpoint()

@@ -66,8 +66,8 @@ class View:
         """Stop following `peer` at once and fill its slot with another one."""
         if peer not in self._following:
             return Change()
-        eligible = [candidate for candidate in self._eligible(candidates) if candidate != peer]
-        return self._change(self._sample(eligible, 1), (peer,))
+        # Still followed here, hence not eligible: nobody replaces itself.
+        return self._change(self._sample(self._eligible(candidates), 1), (peer,))
 
     def _eligible(self, candidates: Iterable[PeerId]) -> list[PeerId]:
         taken = {self._own, *self._following}
