@@ -26,6 +26,9 @@ from gossamer_transport.limits import Limits
 from gossamer_transport.replica import Replica
 from gossamer_transport.wire import FollowFrame, UnfollowFrame, WantFrame, pack_frame
 
+READERS_KEPT = 64
+"""Readers of peers that we left last: who tells another story after our return is found out."""
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -70,6 +73,7 @@ class Following:
         self._members = members
         self._limits = limits
         self._followed: dict[PeerId, Followed] = {}
+        self._left: dict[PeerId, FeedReader] = {}  # oldest first
 
     @property
     def peers(self) -> tuple[PeerId, ...]:
@@ -77,12 +81,18 @@ class Following:
 
     def follow(self, peer: PeerId, round_: int) -> list[Effect]:
         """Begin at the genesis replica, which every member holds."""
-        self._followed[peer] = Followed(FeedReader(peer), self._fresh(), round_, round_)
+        reader = self._left.pop(peer, None) or FeedReader(peer)
+        reader.forget()  # the new replica needs the entries of the window once more
+        self._followed[peer] = Followed(reader, self._fresh(), round_, round_)
         return [Send(peer=peer, frame=pack_frame(FollowFrame(0)))]
 
     def unfollow(self, peer: PeerId) -> list[Effect]:
-        if self._followed.pop(peer, None) is None:
+        followed = self._followed.pop(peer, None)
+        if followed is None:
             return []
+        self._left[peer] = followed.reader
+        if len(self._left) > READERS_KEPT:
+            del self._left[next(iter(self._left))]
         return [Send(peer=peer, frame=pack_frame(UnfollowFrame()))]
 
     def heal(self, round_: int) -> list[Effect]:
@@ -92,7 +102,8 @@ class Following:
             followed = self._followed[peer]
             if followed.early or round_ - followed.moved_round >= 2:
                 followed.wanted = None
-                step = followed.replica.step
+                # Only a keyframe is sure to heal a replica whose hash did not come out as told.
+                step = 0 if followed.replica.poisoned else followed.replica.step
                 effects.append(Send(peer=peer, frame=pack_frame(FollowFrame(step))))
         return effects
 

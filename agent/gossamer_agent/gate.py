@@ -29,7 +29,7 @@ class HoldoutGate:
     """
 
     guessing_share: float = 1.5
-    samples_min: int = 5
+    samples_min: int = 3
 
     def __post_init__(self) -> None:
         if not 1.0 <= self.guessing_share < math.inf:

@@ -42,7 +42,7 @@ class Policy:
         """The policy in a genesis; GenesisError if the bytes are anything else."""
         try:
             _, rule, codec, view_size, quorum, turnover, stale = _DECODER.decode(raw)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise GenesisError(Reason.BAD_GENESIS, f"policy: {error}") from None
         return cls(
             rule=rule,

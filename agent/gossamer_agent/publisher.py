@@ -11,7 +11,7 @@ follows it in the chain, which only those who wait for it receive.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -32,10 +32,11 @@ RETAINED_DELTAS = 64
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """An entry for followers and the replica step that it leads to."""
+    """An entry for followers, the replica step that it leads to, and who may pull it, once each."""
 
     step: int
     envelope: Envelope
+    announced_to: set[PeerId] = field(default_factory=set)
 
 
 class Publisher:
@@ -56,7 +57,8 @@ class Publisher:
         self.replica = Replica(initial, codec, bound)
         self._limits = limits
         self._rng = rng
-        self._followers: dict[PeerId, bool] = {}  # -> was served a catch-up since the last delta
+        self._followers: set[PeerId] = set()
+        self._served: set[PeerId] = set()  # had a catch-up since the last delta, even if gone again
         self._awaiting: set[PeerId] = set()  # followers that wait for the next keyframe
         self._deltas: deque[Published] = deque(maxlen=RETAINED_DELTAS)
         self._keyframe: Published | None = None
@@ -83,8 +85,8 @@ class Publisher:
         for peer in self.followers:
             waiting = rebase and peer in self._awaiting
             offered = self._keyframe if waiting and self._keyframe else self._deltas[-1]
-            effects.append(self._offer(peer, offered.envelope))
-            self._followers[peer] = False
+            effects.append(self._offer(peer, offered))
+        self._served.clear()
         self._awaiting.clear()
         return effects
 
@@ -92,27 +94,28 @@ class Publisher:
         """`peer` follows us and holds our replica of `step`. Idempotent; one catch-up per delta."""
         if peer not in self._followers and len(self._followers) >= self._limits.followers_max:
             return []
-        served = self._followers.setdefault(peer, False)
-        if served or step == self.replica.step:
+        self._followers.add(peer)
+        if peer in self._served or step == self.replica.step:
             return []
-        self._followers[peer] = True
+        self._served.add(peer)
         missing = self._cheapest(step if step < self.replica.step else 0)
         if missing is None:
             self._awaiting.add(peer)
             return []
-        return [self._offer(peer, published.envelope) for published in missing]
+        return [self._offer(peer, published) for published in missing]
 
     def unfollow(self, peer: PeerId) -> None:
-        self._followers.pop(peer, None)
+        self._followers.discard(peer)
         self._awaiting.discard(peer)
 
     def want(self, peer: PeerId, entry_hash: bytes) -> list[Effect]:
-        """A follower pulls an entry that it knows by its head."""
+        """A follower pulls an entry that was announced to it. One announcement, one answer."""
         if peer not in self._followers:
             return []
         known = [*self._deltas, *([self._keyframe] if self._keyframe else [])]
         for published in reversed(known):
-            if published.envelope.entry_hash == entry_hash:
+            if published.envelope.entry_hash == entry_hash and peer in published.announced_to:
+                published.announced_to.discard(peer)
                 return [Send(peer=peer, frame=pack_frame(EntryFrame(published.envelope)))]
         return []
 
@@ -135,10 +138,12 @@ class Publisher:
         newest = self._deltas[-1].envelope.size if self._deltas else 0
         return sum(coded) + newest
 
-    def _offer(self, peer: PeerId, envelope: Envelope) -> Send:
-        pushed = envelope.size <= self._limits.inline_bytes_max
-        frame = EntryFrame(envelope) if pushed else HeadFrame(envelope.head)
-        return Send(peer=peer, frame=pack_frame(frame))
+    def _offer(self, peer: PeerId, published: Published) -> Send:
+        envelope = published.envelope
+        if envelope.size <= self._limits.inline_bytes_max:
+            return Send(peer=peer, frame=pack_frame(EntryFrame(envelope)))
+        published.announced_to.add(peer)
+        return Send(peer=peer, frame=pack_frame(HeadFrame(envelope.head)))
 
 
 def _bytes(entries: list[Published]) -> int:

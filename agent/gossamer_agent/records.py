@@ -165,5 +165,5 @@ def _decode(decoder: msgspec.msgpack.Decoder[_Fields], raw: bytes) -> _Fields:
         raise FeedError(Reason.TOO_LARGE, "record")
     try:
         return decoder.decode(raw)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise FeedError(Reason.BAD_FRAME, f"record: {error}") from None

@@ -1,7 +1,7 @@
 """First-hand reputation: who may vote in a merge.
 
 Theory of operation. Each merge tells how far a peer's parameters lay from the centre, in units of
-the median radius. Up to 1.4 radii is full marks, 2.8 or more none. The score is a rolling mean of
+the median radius. Up to 2 radii is full marks, 4 or more none. The score is a rolling mean of
 these marks that falls four times as fast as it rises. Below .35 a peer is quarantined: it no longer
 votes. It may be followed again after `penalty_rounds`, to be scored, and votes again from .6 on; a
 mark of none on the way starts the penalty again. What honest software never sends (a bad signature,
@@ -31,7 +31,7 @@ QUARANTINE_BELOW: Final = 0.35
 READMIT_FROM: Final = 0.6
 KEEP_FALLING: Final = 0.8
 KEEP_RISING: Final = 0.95
-FULL_MARKS_RADII: Final = 1.4
+FULL_MARKS_RADII: Final = 2.0
 
 OFFENCES: Final = frozenset(
     {

@@ -3,8 +3,9 @@
 Theory of operation. A round is collect - merge - gate - train - publish:
 
     RoundDue      look after the view, ask for what is missing; enough replicas? -> Merge
-    MergeDone     score the contributors; candidate = params + (merged - own replica) -> Evaluate
-    EvaluateDone  commit the candidate or keep the own parameters; log the merge -> Train
+    MergeDone     score the contributors, try the merge on the hold-out data -> Evaluate
+    EvaluateDone  commit it, params = merged + what is not yet published, or keep the own
+                  parameters; log the merge -> Train
     TrainDone     publish the delta to the followers -> RoundDone
 
 Frames of peers are handled at any time between. Time comes in as `now`, chance as `rng`; nothing
@@ -46,9 +47,10 @@ from gossamer_agent.policy import Policy
 from gossamer_agent.publisher import Publisher
 from gossamer_agent.records import Contributor, MergeRecord, StandingRecord
 from gossamer_agent.reputation import ReputationTable, Standing, StandingChange
+from gossamer_agent.rest import bounded_rest
 from gossamer_crypto.envelope import Kind
 from gossamer_crypto.epoch import EpochKeys
-from gossamer_crypto.errors import PeerError
+from gossamer_crypto.errors import PeerError, Reason
 from gossamer_crypto.feed import FeedWriter
 from gossamer_crypto.identity import PeerId
 from gossamer_transport.limits import Limits
@@ -109,7 +111,6 @@ class AgentCore:
         self._reachable: tuple[PeerId, ...] = ()
         self._phase = Phase.IDLE
         self._merged: Merged | None = None
-        self._candidate: Vector | None = None
         self._contributors: tuple[tuple[PeerId, int, bytes], ...] = ()
         self._watched: tuple[tuple[PeerId, Vector], ...] = ()  # in quarantine: judged, no vote
         self._outcome = (0, False)  # contributors, committed: of the running round
@@ -173,23 +174,24 @@ class AgentCore:
         return [*effects, Merge(rule=self._rule.name, inputs=vectors, own=self.peer_id)]
 
     def _weigh(self, merged: Merged) -> list[Effect]:
-        """Score the contributors, then hold the candidate against the hold-out data."""
+        """Score the contributors, then try the merge on the hold-out data."""
         effects = self._score(merged)
-        own = self.publisher.replica.vector
         self._merged = merged
-        self._candidate = self.params + (merged.vector - own)
         if not self._rule.uses_holdout:
             return effects + self._conclude(float("nan"), float("nan"), commit=True)
         self._phase = Phase.GATING
-        return [*effects, Evaluate(current=self.params, candidate=self._candidate)]
+        return [*effects, Evaluate(current=self.params, candidate=merged.vector)]
 
     def _conclude(self, before: float, after: float, *, commit: bool) -> list[Effect]:
-        assert self._merged is not None and self._candidate is not None
-        record = self._merge_record(self._merged, before, after, commit=commit)
+        merged = self._merged
+        assert merged is not None, "a merge is judged once"
+        record = self._merge_record(merged, before, after, commit=commit)
         if commit:
-            self.params = self.served = self._candidate
+            rest = bounded_rest(self.params, self.publisher.replica.vector)
+            self.params = merged.vector + rest
+            self.served = merged.vector
         self._outcome = (len(self._contributors), commit)
-        self._merged = self._candidate = None
+        self._merged = None
         return [*self.publisher.record(Kind.MERGE, record.pack()), self._train()]
 
     def _train(self) -> Effect:
@@ -278,14 +280,14 @@ class AgentCore:
     # View ----------------------------------------------------------------------------------------
 
     def _candidates(self) -> list[PeerId]:
-        """Peers that may be followed now: reachable, and not in quarantine for too short a time."""
-        table, round_ = self.reputation, self.round
-        return [
-            peer
-            for peer in self._reachable
-            if peer != self.peer_id
-            and (not table.is_quarantined(peer) or table.may_return(peer, round_))
-        ]
+        """Peers that may be followed now and can be reached."""
+        return [peer for peer in self._reachable if self._may_follow(peer)]
+
+    def _may_follow(self, peer: PeerId) -> bool:
+        """Whether it is another member, and not in quarantine for too short a time."""
+        if peer == self.peer_id or peer not in self._swarm.members:
+            return False
+        return self.reputation.may_return(peer, self.round)
 
     def _fill_view(self) -> list[Effect]:
         return self._apply(self._view.fill(self._candidates()))
@@ -295,9 +297,10 @@ class AgentCore:
         return self._apply(self._view.drop(peer, candidates))
 
     def _tend_view(self) -> list[Effect]:
-        """Replace who fell silent; renew one random slot now and then."""
+        """Replace who fell silent or lost its right to a slot; renew one random slot at times."""
         effects: list[Effect] = []
-        for peer in self.following.silent(self.round):
+        lapsed = [peer for peer in self._view.following if not self._may_follow(peer)]
+        for peer in (*self.following.silent(self.round), *lapsed):
             effects += self._replace(peer)
         if self._rng.random() * self._swarm.policy.turnover_rounds < 1.0:
             effects += self._apply(self._view.turn_over(self._candidates()))
@@ -314,6 +317,8 @@ class AgentCore:
     # Frames --------------------------------------------------------------------------------------
 
     def _received(self, sender: PeerId, raw: bytes) -> list[Effect]:
+        if sender not in self._swarm.members:
+            return self._refuse(sender, Refusal(sender, Reason.NOT_A_MEMBER, ""))
         try:
             frame = unpack_frame(raw, self._swarm.limits)
         except PeerError as error:

@@ -135,7 +135,12 @@ class Engine:
             case Merge(rule=rule, inputs=inputs, own=own):
                 share = len(inputs) / 9 * self._learner.contract.parameters / 1e6
                 took = share * peer.profile.speed.merge_ms_per_million_values
-                self._answer(now, index, took, MergeDone(merged=merge(rule, inputs, own)))
+                self._answer(
+                    now,
+                    index,
+                    took,
+                    MergeDone(merged=merge(rule, inputs, own, bound=self._learner.contract.bound)),
+                )
             case Evaluate(current=current, candidate=candidate):
                 scores = [self._learner.evaluate(p, peer.holdout) for p in (current, candidate)]
                 took = peer.profile.speed.train_step_ms

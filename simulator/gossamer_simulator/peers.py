@@ -25,7 +25,7 @@ from gossamer_simulator.churn import absences
 from gossamer_simulator.scenario import Scenario
 from gossamer_transport.limits import Limits
 
-HOLDOUT_SHARE = 0.2
+HOLDOUT_SHARE = 0.1
 MIXED_PROFILES = ("pi-zero-2w", "pi-3b", "pi-4", "pi-5")
 SWARM_NAME = "simulation"
 

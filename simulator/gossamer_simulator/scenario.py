@@ -32,7 +32,8 @@ class Scenario:
     view: int = 8
     local_steps: int = 8
     batch: int = 16
-    lr: float = 0.1
+    lr: float = 0.3
+    momentum: float = 0.5
     loss: float = 0.01
     duplicate: float = 0.01
     latency_ms: float = 50.0
@@ -53,6 +54,7 @@ class Scenario:
         _within("churn", self.churn, 0.0, 0.9)
         _within("latency", self.latency_ms, 0.0, 60_000.0)
         _within("lr", self.lr, 1e-6, 100.0)
+        _within("momentum", self.momentum, 0.0, 0.99)
         _within("seed", self.seed, 0, 2**63 - 1)
         if self.attackers >= self.peers:
             raise ConfigError(
@@ -77,7 +79,12 @@ class Scenario:
 
     @property
     def training(self) -> Training:
-        return Training(steps=self.local_steps, batch=self.batch, learning_rate=self.lr)
+        return Training(
+            steps=self.local_steps,
+            batch=self.batch,
+            learning_rate=self.lr,
+            momentum=self.momentum,
+        )
 
     @property
     def warnings(self) -> tuple[str, ...]:

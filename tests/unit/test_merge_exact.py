@@ -121,7 +121,7 @@ def test_extreme_differences(value: float) -> None:
     np.testing.assert_allclose(distances_to(rows, np.zeros(2, np.float32)), expected, rtol=1e-5)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.integers(1, 6), st.integers(1, 40), st.integers(0, 2**32 - 1))
 def test_squared_distances_are_a_metric_of_sorts(count: int, size: int, seed: int) -> None:
     rows, reference = vectors(count, size, seed)

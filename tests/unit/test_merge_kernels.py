@@ -63,7 +63,7 @@ def test_median_at_block_edges(size: int) -> None:
     assert same_bits(coordinate_median(rows), sorted_median(rows))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     hnp.arrays(np.float32, st.tuples(st.integers(1, 33), st.integers(1, 8)), elements=FINITE),
     st.randoms(use_true_random=False),
@@ -103,7 +103,7 @@ def test_weighted_median_equals_argsort(count: int) -> None:
     assert same_bits(weighted_lower_median(rows, votes), sorted_weighted_median(rows, votes))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_weighted_median_in_any_order(data: st.DataObject) -> None:
     shape = data.draw(st.tuples(st.integers(1, 12), st.integers(1, 6)))
@@ -182,7 +182,7 @@ def test_kernels_refuse_what_are_not_rows(rows, kernel) -> None:
         kernel(rows)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(1, 33), st.integers(0, 2**32 - 1))
 def test_median_lies_between_the_extremes(count: int, seed: int) -> None:
     rows = awkward_rows(count, 40, seed)

@@ -48,7 +48,7 @@ def test_order_of_inputs_does_not_matter(name: str, random, seed: int) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_whatever_peers_send_the_result_is_finite(name: str, data: st.DataObject) -> None:
     shape = data.draw(st.tuples(st.integers(1, 9), st.integers(1, 5)))

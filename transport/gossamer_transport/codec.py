@@ -121,6 +121,20 @@ def snap(vector: Vector) -> Coded:
     return _encode_int8(vector, None)
 
 
+def mean_magnitudes(vector: Vector) -> Vector:
+    """Return the mean |v| of each block of `vector`, float32[P]: the same bits on every CPU."""
+    magnitudes = np.abs(_in_blocks(vector))
+    half = BLOCK // 2
+    with np.errstate(over="ignore"):
+        while half:  # a fixed tree of additions: `sum` orders them as the CPU likes
+            magnitudes[:, :half] += magnitudes[:, half : 2 * half]
+            half //= 2
+    counts = np.full(len(magnitudes), BLOCK, dtype=np.float32)
+    counts[-1] = (vector.size - 1) % BLOCK + 1
+    means: Vector = magnitudes[:, 0] / counts
+    return means
+
+
 def check_coded(coded: Coded, size: int) -> None:
     """Check that `coded` is a vector of `size` values, without decoding it.
 
@@ -167,16 +181,7 @@ def decode(coded: Coded, size: int) -> Vector:
 
 
 def _encode_sign1(difference: Vector) -> Coded:
-    size = difference.size
-    magnitudes = np.abs(_in_blocks(difference))
-    half = BLOCK // 2
-    with np.errstate(over="ignore"):
-        while half:  # a fixed tree of additions: `sum` orders them as the CPU likes
-            magnitudes[:, :half] += magnitudes[:, half : 2 * half]
-            half //= 2
-    counts = np.full(len(magnitudes), BLOCK, dtype=np.float32)
-    counts[-1] = (size - 1) % BLOCK + 1
-    scales = _to_scales(magnitudes[:, 0] / counts)
+    scales = _to_scales(mean_magnitudes(difference))
     return Coded(Codec.SIGN1, scales.tobytes(), np.packbits(difference >= 0).tobytes())
 
 

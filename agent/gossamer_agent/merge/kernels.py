@@ -14,6 +14,7 @@ after sorting each wire still knows whose votes it carries.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -146,15 +147,11 @@ def _write_keys(values: Vector, votes: int, keys: npt.NDArray[np.float64]) -> No
 def _reachable_ranks(weights: Sequence[int]) -> tuple[int, int]:
     """The lowest and highest rank at which the running sum of votes can first reach half."""
     half = (sum(weights) + 1) // 2
-    bounds: list[int] = []
-    for order in (sorted(weights, reverse=True), sorted(weights)):
-        total = rank = 0
-        for rank, weight in enumerate(order):  # noqa: B007  (read after the loop)
-            total += weight
-            if total >= half:
-                break
-        bounds.append(rank)
-    return bounds[0], bounds[1]
+    lowest, highest = (
+        next(rank for rank, total in enumerate(accumulate(order)) if total >= half)
+        for order in (sorted(weights, reverse=True), sorted(weights))
+    )
+    return lowest, highest
 
 
 def _pick(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from gossamer_agent.learner import Vector
 
+SIGN_FLIPPING_SCALE = 5.0
 ALIE_Z = 1.5
 GAUSSIAN_SD = 0.5
 NOISE_SD_SHARE = 0.8
@@ -35,8 +36,8 @@ VectorAttack: TypeAlias = Callable[[Seen, np.random.Generator], Vector]
 
 
 def sign_flipping(seen: Seen, rng: np.random.Generator) -> Vector:
-    """-mu: the negated honest mean (Li et al., RSA, 2019)."""
-    return -seen.mean
+    """-5 mu: the honest mean, negated and enlarged (Li et al., RSA, 2019)."""
+    return np.float32(-SIGN_FLIPPING_SCALE) * seen.mean
 
 
 def gaussian(seen: Seen, rng: np.random.Generator) -> Vector:

@@ -1,0 +1,27 @@
+"""What an agent has learnt but not yet published, and how much of it a merge may keep.
+
+A merge replaces what others know of an agent, its replica, and keeps the rest: parameters minus
+replica. With one bit per value a replica moves by the mean difference of a block and round, so a
+coordinate that lies far beyond it falls behind for many rounds, and what is merged meanwhile is
+added to it twice. On a device with few, one-sided samples that feeds on itself until the parameters
+are worthless. So the rest is bounded by what a replica can catch up with in a few rounds.
+The figures are in docs/adr/0003.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from gossamer_agent.learner import Vector
+from gossamer_transport.codec import BLOCK, mean_magnitudes
+
+ROUNDS_BEHIND_MAX: Final = 6
+
+
+def bounded_rest(params: Vector, replica: Vector) -> Vector:
+    """params - replica, float32[P], clipped to six times the mean magnitude of each block."""
+    rest: Vector = params - replica
+    reach = np.repeat(mean_magnitudes(rest) * np.float32(ROUNDS_BEHIND_MAX), BLOCK)[: rest.size]
+    return np.clip(rest, -reach, reach, out=rest)
