@@ -290,6 +290,8 @@ class AgentCore:
         return self.reputation.may_return(peer, self.round)
 
     def _fill_view(self) -> list[Effect]:
+        if len(self._view.following) == self._swarm.policy.view_size:
+            return []
         return self._apply(self._view.fill(self._candidates()))
 
     def _replace(self, peer: PeerId) -> list[Effect]:

@@ -13,23 +13,15 @@ begun is finished before `run` returns, and the store can be closed safely after
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final
 
-import numpy as np
 import trio
 
-from gossamer_agent.errors import StoreError
 from gossamer_agent.events import (
     Append,
     Effect,
-    Evaluate,
-    EvaluateDone,
     Event,
-    Merge,
-    MergeDone,
     PeersSeen,
     Received,
     Refused,
@@ -37,51 +29,16 @@ from gossamer_agent.events import (
     RoundDue,
     Send,
     Started,
-    Train,
-    TrainDone,
 )
-from gossamer_agent.learner import Learner, Samples, Training
-from gossamer_agent.merge.rules import merge
-from gossamer_agent.round import AgentCore, Swarm
-from gossamer_agent.store import DamagedStoreError, FeedStore
-from gossamer_crypto.envelope import Envelope, Kind, open_envelope
-from gossamer_crypto.errors import GossamerError, PeerError, Reason
-from gossamer_transport.delta import unpack_delta
+from gossamer_agent.learning import Computation, LocalLearning
+from gossamer_agent.round import AgentCore
+from gossamer_agent.store import FeedStore
+from gossamer_crypto.errors import GossamerError, Reason
 from gossamer_transport.errors import Unreachable
 from gossamer_transport.network import Network
 
 SEND_TIMEOUT_S: Final = 10.0
 """A frame that a link does not take for so long is lost, as if on the way."""
-
-Computation: TypeAlias = Merge | Evaluate | Train
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LocalLearning:
-    """What this device learns with: the model, its own data, and how.
-
-    rng: of the local steps; nobody else may draw from it, it is used in a thread.
-    """
-
-    learner: Learner
-    training: Samples
-    holdout: Samples
-    settings: Training
-    rng: np.random.Generator
-
-    def compute(self, asked: Computation) -> Event:
-        """Make one computation for real. Raises DivergedError when training does not converge."""
-        match asked:
-            case Merge(rule=rule, inputs=inputs, own=own):
-                bound = self.learner.contract.bound
-                return MergeDone(merged=merge(rule, inputs, own, bound=bound))
-            case Evaluate(current=current, candidate=candidate):
-                before = self.learner.evaluate(current, self.holdout)
-                after = self.learner.evaluate(candidate, self.holdout)
-                return EvaluateDone(current=before, candidate=after)
-            case Train(params=params):
-                trained = self.learner.train(params, self.training, self.settings, self.rng)
-                return TrainDone(params=trained.params, loss=trained.loss)
 
 
 class AgentRuntime:
@@ -189,33 +146,3 @@ class AgentRuntime:
                 self.refused[reason] += 1
             case RoundDone():
                 self.last_round = effect
-
-
-def resume(core: AgentCore, swarm: Swarm, entries: Iterable[Envelope]) -> None:
-    """Bring a new core to where its own feed, `entries` from seq 0 on, ends.
-
-    Replays the own deltas, so that the next one fits the replica that followers hold: after a
-    delta that starts again at step 1 they would find another hash and rightly distrust us. The
-    agent learns on from its replica; what it had learnt beyond that is lost, and so is all that it
-    knew of others.
-
-    Raises StoreError when the key of an entry is gone, DamagedStoreError when its content does not
-    lead to the replica that it names.
-    """
-    replica = core.publisher.replica
-    for entry in entries:
-        if entry.header.kind is not Kind.DELTA:
-            continue
-        seq, epoch = entry.header.seq, entry.header.epoch
-        secret = swarm.epochs.secret(epoch)
-        if secret is None:
-            raise StoreError(f"own entry {seq} cannot be read: no key for epoch {epoch}")
-        try:
-            body = open_envelope(entry, secret)
-            replica.apply(unpack_delta(body, swarm.contract.parameters, swarm.policy.codec))
-        except PeerError as error:
-            raise DamagedStoreError(
-                f"own entry {seq} cannot be replayed ({error}): run `gossamer log verify`"
-            ) from error
-    core.params = core.served = replica.vector
-    core.round = replica.round

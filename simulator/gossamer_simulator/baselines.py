@@ -23,7 +23,7 @@ def local_only(
     for index, peer in enumerate(honest):
         params, chance = learner.init(), stream(scenario.seed, "alone", index)
         for _ in range(scenario.rounds):
-            params = learner.train(params, peer.training, scenario.training, chance).params
+            params = learner.train(params, peer.learning.training, scenario.training, chance).params
         accuracies.append(learner.evaluate(params, test).accuracy)
     return fmean(accuracies)
 
@@ -33,8 +33,8 @@ def central(
 ) -> float:
     """Test accuracy of one model trained on the data of all honest devices."""
     pooled = Samples(
-        np.concatenate([peer.training.x for peer in honest]),
-        np.concatenate([peer.training.y for peer in honest]),
+        np.concatenate([peer.learning.training.x for peer in honest]),
+        np.concatenate([peer.learning.training.y for peer in honest]),
     )
     params, chance = learner.init(), stream(scenario.seed, "central")
     for _ in range(scenario.rounds * len(honest)):

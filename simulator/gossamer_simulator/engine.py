@@ -17,10 +17,8 @@ from gossamer_agent.events import (
     Append,
     Effect,
     Evaluate,
-    EvaluateDone,
     Event,
     Merge,
-    MergeDone,
     PeersSeen,
     Received,
     Refused,
@@ -32,7 +30,8 @@ from gossamer_agent.events import (
     TrainDone,
 )
 from gossamer_agent.learner import Learner, Samples
-from gossamer_agent.merge.rules import merge
+from gossamer_agent.learning import Computation
+from gossamer_agent.profile import Speed
 from gossamer_crypto.identity import PeerId
 from gossamer_simulator.clock import SECOND, EventHeap
 from gossamer_simulator.links import Links
@@ -69,7 +68,6 @@ class Engine:
         self._test = test
         self._genesis = simulated.genesis
         self._cabal = simulated.cabal
-        self._training = scenario.training
         self._heap: EventHeap[_Happening] = EventHeap()
         self._index = {peer.core.peer_id: i for i, peer in enumerate(self.peers)}
         self._chance = stream(scenario.seed, "links")
@@ -130,21 +128,8 @@ class Engine:
                 self._send(now, index, peer, receiver, frame)
             case Append(entry=entry):
                 peer.store.append(entry)
-            case Train():
-                self._train(now, index, peer, effect)
-            case Merge(rule=rule, inputs=inputs, own=own):
-                share = len(inputs) / 9 * self._learner.contract.parameters / 1e6
-                took = share * peer.profile.speed.merge_ms_per_million_values
-                self._answer(
-                    now,
-                    index,
-                    took,
-                    MergeDone(merged=merge(rule, inputs, own, bound=self._learner.contract.bound)),
-                )
-            case Evaluate(current=current, candidate=candidate):
-                scores = [self._learner.evaluate(p, peer.holdout) for p in (current, candidate)]
-                took = peer.profile.speed.train_step_ms
-                self._answer(now, index, took, EvaluateDone(current=scores[0], candidate=scores[1]))
+            case Merge() | Evaluate() | Train():
+                self._compute(now, index, peer, effect)
             case Refused(reason=reason):
                 if peer.attack is None:
                     self.metrics.refused[reason] += 1
@@ -166,17 +151,24 @@ class Engine:
         for at in self._links.deliveries(self._chance, now, len(frame), ends):
             self._heap.push(at, happening)
 
-    def _train(self, now: int, index: int, peer: SimulatedPeer, effect: Train) -> None:
-        before = effect.params
-        trained = self._learner.train(before, peer.training, self._training, peer.rng)
-        if peer.row is not None:
-            self._cabal.watch(peer.row, before, trained.params)
-            self.trace.trained(now, index, replica_hash(trained.params))
-        took = peer.profile.speed.train_step_ms * self._training.steps
-        self._answer(now, index, took, TrainDone(params=trained.params, loss=trained.loss))
+    def _compute(self, now: int, index: int, peer: SimulatedPeer, asked: Computation) -> None:
+        answer = peer.learning.compute(asked)
+        if isinstance(asked, Train) and isinstance(answer, TrainDone) and peer.row is not None:
+            self._cabal.watch(peer.row, asked.params, answer.params)
+            self.trace.trained(now, index, replica_hash(answer.params))
+        took_ns = round(self._cost_ms(peer.profile.speed, asked) * 1e6)
+        self._heap.push(now + took_ns, _Happening(index, answer))
 
-    def _answer(self, now: int, index: int, took_ms: float, event: Event) -> None:
-        self._heap.push(now + round(took_ms * 1e6), _Happening(index, event))
+    def _cost_ms(self, speed: Speed, asked: Computation) -> float:
+        """What a computation takes on a device of this speed."""
+        match asked:
+            case Train():
+                return speed.train_step_ms * self._scenario.local_steps
+            case Evaluate():
+                return speed.train_step_ms
+            case Merge(inputs=inputs):
+                share = len(inputs) / 9 * self._learner.contract.parameters / 1e6
+                return share * speed.merge_ms_per_million_values
 
     # Measuring -----------------------------------------------------------------------------------
 

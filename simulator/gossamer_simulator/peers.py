@@ -9,6 +9,7 @@ import numpy as np
 
 from gossamer_agent.events import Effect, Event
 from gossamer_agent.learner import Learner, Samples
+from gossamer_agent.learning import LocalLearning
 from gossamer_agent.profile import Profile, load_profile
 from gossamer_agent.publisher import Publisher
 from gossamer_agent.round import AgentCore, Swarm
@@ -46,12 +47,10 @@ class SimulatedPeer:
     core: Core
     attack: str | None
     row: int | None
-    training: Samples
-    holdout: Samples
+    learning: LocalLearning
     profile: Profile
     absences: list[tuple[int, int]]
     store: MemoryStore
-    rng: np.random.Generator  # of its local steps
 
     @property
     def agent(self) -> AgentCore | None:
@@ -98,7 +97,7 @@ def build_swarm(scenario: Scenario, learner: Learner, slices: list[Samples]) -> 
     )
     attacks = _attacks(scenario, chance)
     cabal = Cabal(initial, attacks.count(None))
-    builder = _Builder(scenario, swarm, cabal)
+    builder = _Builder(scenario, learner, swarm, cabal)
     peers = [
         builder.peer(index, identity, attacks, samples)
         for index, (identity, samples) in enumerate(zip(identities, slices, strict=True))
@@ -111,6 +110,7 @@ def build_swarm(scenario: Scenario, learner: Learner, slices: list[Samples]) -> 
 @dataclass(frozen=True, slots=True)
 class _Builder:
     scenario: Scenario
+    learner: Learner
     swarm: Swarm
     cabal: Cabal
 
@@ -128,12 +128,16 @@ class _Builder:
             core=self._core(identity, attack, chance),
             attack=attack,
             row=attacks[:index].count(None) if attack is None else None,
-            training=training,
-            holdout=holdout,
+            learning=LocalLearning(
+                learner=self.learner,
+                training=training,
+                holdout=holdout,
+                settings=self.scenario.training,
+                rng=stream(seed, "learning", index),
+            ),
             profile=_profile(self.scenario.profile, index),
             absences=absences(chance, self.scenario.churn, self.scenario.rounds),
             store=MemoryStore(),
-            rng=stream(seed, "learning", index),
         )
 
     def _core(self, identity: Identity, attack: str | None, chance: np.random.Generator) -> Core:

@@ -93,6 +93,7 @@ def add_baselines(
         series = [fmean(sample.accuracies) for sample in mean.engine.metrics.samples]
         baselines["mean_rule"] = {"mean": series[-1], "per_round": series}
     result["baselines"] = baselines
+    result |= _cost()
 
 
 def result_of(scenario: Scenario, setup: Setup, finished: Run) -> dict[str, Any]:
@@ -127,10 +128,17 @@ def result_of(scenario: Scenario, setup: Setup, finished: Run) -> dict[str, Any]
             "per_round": [list(sample.reputation) for sample in samples],
         },
         "ledger": _ledger(finished.simulated),
-        "cpu_seconds": time.process_time(),
-        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        **_cost(),
         "trace_hash": engine.trace.hexdigest(),
         "warnings": list(setup.warnings),
+    }
+
+
+def _cost() -> dict[str, float]:
+    """What this process has used so far."""
+    return {
+        "cpu_seconds": time.process_time(),
+        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
 
 

@@ -333,6 +333,13 @@ class TestQueue:
         assert pair.accept(0) == [None]
         assert (pair.followed.replica.step, pair.followed.early) == (8, {})
 
+    def test_a_gap_is_asked_for_in_the_next_round(self, pair: Pair) -> None:
+        pair.accept(0)
+        assert pair.following.heal(2) == []
+        pair.accept(2)
+        frames = pair.world.frames(pair.following.heal(2))
+        assert frames == [(pair.author, FollowFrame(1))]
+
     def test_what_was_too_early_is_taken_when_it_comes_again(self, pair: Pair) -> None:
         pair.accept(20)
         assert pair.followed.reader.highest is None
@@ -401,6 +408,12 @@ class TestHeads:
         assert self.announce(pair, 0) == []
         pair.accept(0)
         assert self.announce(pair, 0) == []
+
+    def test_after_healing_the_same_head_is_pulled_again(self, pair: Pair) -> None:
+        """The want or the entry was lost."""
+        self.announce(pair, 0)
+        pair.following.heal(2)
+        assert len(self.wanted(pair, self.announce(pair, 0))) == 1
 
     def test_a_lost_want_is_sent_again_after_healing(self, new_world: type[World]) -> None:
         world = new_world(3, limits=Limits(inline_bytes_max=1))

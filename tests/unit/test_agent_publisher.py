@@ -182,6 +182,21 @@ class TestFollow:
         assert author.publisher.follow(author.world.peers[1], FAR_TOO_LARGE) == []
         assert kinds(author.world.frames(author.publish())) == [(author.world.peers[1], "keyframe")]
 
+    def test_an_author_that_was_restarted_has_no_past_to_send(self, author: Author) -> None:
+        """Its replica was replayed from its feed; the deltas are on disk and not at hand."""
+        author.publish(5)
+        again = Author(author.world)
+        for entry in author.entries:
+            author.take(again.publisher.replica, entry)
+        ann = author.world.peers[1]
+        assert again.publisher.follow(ann, 4) == []
+        (frame,) = author.world.frames(again.publish())
+        assert kinds([frame]) == [(ann, "keyframe")]
+        assert isinstance(frame[1], EntryFrame)
+        replica = author.fresh_replica(4)
+        author.take(replica, frame[1].envelope)
+        assert replica.hash == again.publisher.replica.hash
+
     def test_unfollow_stops_everything(self, author: Author) -> None:
         _, ann, bob, *_ = author.world.peers
         author.publisher.follow(ann, 0)

@@ -54,6 +54,8 @@ def gossamer(traceback: bool) -> None:
 
 def main() -> None:
     """Run the command line and leave the process with its exit code (docs/exit-codes.md)."""
+    # Read when numpy is first imported: its BLAS spends more on threads than our products cost.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     sys.exit(run(sys.argv[1:]))
 
 

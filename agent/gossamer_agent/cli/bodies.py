@@ -1,20 +1,26 @@
 """What an entry says, for whoever holds the swarm's key.
 
-All bodies are flat MessagePack arrays of numbers, short strings and byte strings, so they can be
-shown without knowing the formats of all kinds and versions.
+The kinds that this version knows are told in words. All bodies are flat MessagePack arrays of
+numbers, short strings and byte strings, so others can be shown without knowing their format.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgpack
 
 from gossamer_agent.errors import StoreError
-from gossamer_crypto.envelope import Envelope, open_envelope
+from gossamer_agent.records import MergeRecord, StandingRecord
+from gossamer_crypto.envelope import Envelope, Kind, open_envelope
 from gossamer_crypto.epoch import SECRET_BYTES
-from gossamer_crypto.errors import EnvelopeError
+from gossamer_crypto.errors import EnvelopeError, PeerError
+from gossamer_crypto.genesis import Genesis
+from gossamer_crypto.identity import peer_id_text
+from gossamer_transport import flat
+from gossamer_transport.codec import Codec
 
 KEY_FILE_NAME = "epoch.key"
 _FIELDS_MAX = 64
@@ -33,7 +39,10 @@ class Opener:
             body = open_envelope(envelope, self.secret)
         except EnvelopeError as error:
             return f"sealed ({error.reason})"
-        return describe(body)
+        try:
+            return _TELLERS[envelope.header.kind](body)
+        except (PeerError, ValueError, IndexError):
+            return describe(body)
 
 
 def opener_beside(database: Path) -> Opener | None:
@@ -49,6 +58,41 @@ def opener_beside(database: Path) -> Opener | None:
     if len(secret) != SECRET_BYTES:
         raise StoreError(f"{path}: not a key; it must be {SECRET_BYTES} bytes long")
     return Opener(secret)
+
+
+def _start(body: bytes) -> str:
+    genesis = Genesis.unpack(body)
+    return f"swarm {genesis.name!a}, id {genesis.swarm_id.hex()[:16]}"
+
+
+def _merge(body: bytes) -> str:
+    record = MergeRecord.unpack(body)
+    outcome = "committed" if record.committed else "refused by the gate"
+    losses = f"loss {record.loss_before:.3f} -> {record.loss_after:.3f}"
+    inputs = len(record.contributors)
+    return f"round {record.round}: {record.rule} of {inputs} inputs, {losses}, {outcome}"
+
+
+def _standing(body: bytes) -> str:
+    record = StandingRecord.unpack(body)
+    change = "quarantined" if record.quarantined else "readmitted"
+    peer = peer_id_text(record.peer)
+    return f"round {record.round}: {peer} {change}, {record.reason}, score {record.score:.2f}"
+
+
+def _coded(body: bytes) -> str:
+    fields = flat.unpack(body, fields_max=8, bin_bytes_max=len(body))
+    codec, round_, step = (int(field) for field in fields[1:4])
+    return f"round {round_}: step {step}, {Codec(codec).name.lower()}"
+
+
+_TELLERS: dict[Kind, Callable[[bytes], str]] = {
+    Kind.START: _start,
+    Kind.MERGE: _merge,
+    Kind.STANDING: _standing,
+    Kind.DELTA: _coded,
+    Kind.KEYFRAME: _coded,
+}
 
 
 def describe(body: bytes) -> str:
