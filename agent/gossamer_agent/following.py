@@ -26,6 +26,8 @@ from gossamer_transport.limits import Limits
 from gossamer_transport.replica import Replica
 from gossamer_transport.wire import FollowFrame, UnfollowFrame, WantFrame, pack_frame
 
+RENEWAL_ROUNDS = 8
+"""How often a follower tells that it is still there; some of these may get lost."""
 READERS_KEPT = 64
 """Readers of peers that we left last: who tells another story after our return is found out."""
 
@@ -96,11 +98,12 @@ class Following:
         return [Send(peer=peer, frame=pack_frame(UnfollowFrame()))]
 
     def heal(self, round_: int) -> list[Effect]:
-        """Ask every peer whose replica has a gap or stood still for what we lack."""
+        """Ask every peer whose replica has a gap or stood still for what we lack; renew leases."""
         effects: list[Effect] = []
         for peer in self.peers:
             followed = self._followed[peer]
-            if followed.early or round_ - followed.moved_round >= 2:
+            renew = (round_ - followed.since_round) % RENEWAL_ROUNDS == RENEWAL_ROUNDS - 1
+            if renew or followed.early or round_ - followed.moved_round >= 2:
                 followed.wanted = None
                 # Only a keyframe is sure to heal a replica whose hash did not come out as told.
                 step = 0 if followed.replica.poisoned else followed.replica.step

@@ -28,6 +28,8 @@ from gossamer_transport.wire import EntryFrame, HeadFrame, pack_frame
 
 RETAINED_DELTAS = 64
 """Newest own deltas that followers can still get; whoever lacks older ones gets a keyframe."""
+LEASE_ROUNDS = 32
+"""Who has not asked for so long is gone: a follower renews far more often (`Following.heal`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class Publisher:
         self.replica = Replica(initial, codec, bound)
         self._limits = limits
         self._rng = rng
-        self._followers: set[PeerId] = set()
+        self._followers: dict[PeerId, int] = {}  # -> our round when it last asked
         self._served: set[PeerId] = set()  # had a catch-up since the last delta, even if gone again
         self._awaiting: set[PeerId] = set()  # followers that wait for the next keyframe
         self._deltas: deque[Published] = deque(maxlen=RETAINED_DELTAS)
@@ -88,13 +90,16 @@ class Publisher:
             effects.append(self._offer(peer, offered))
         self._served.clear()
         self._awaiting.clear()
+        lapsed = [p for p, asked in self._followers.items() if round_ - asked >= LEASE_ROUNDS]
+        for peer in lapsed:
+            self.unfollow(peer)
         return effects
 
     def follow(self, peer: PeerId, step: int) -> list[Effect]:
-        """`peer` follows us and holds our replica of `step`. Idempotent; one catch-up per delta."""
+        """`peer` follows us and holds our replica of `step`: a lease, and one catch-up per delta."""
         if peer not in self._followers and len(self._followers) >= self._limits.followers_max:
             return []
-        self._followers.add(peer)
+        self._followers[peer] = self.replica.round
         if peer in self._served or step == self.replica.step:
             return []
         self._served.add(peer)
@@ -105,7 +110,7 @@ class Publisher:
         return [self._offer(peer, published) for published in missing]
 
     def unfollow(self, peer: PeerId) -> None:
-        self._followers.discard(peer)
+        self._followers.pop(peer, None)
         self._awaiting.discard(peer)
 
     def want(self, peer: PeerId, entry_hash: bytes) -> list[Effect]:

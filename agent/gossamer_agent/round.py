@@ -113,6 +113,7 @@ class AgentCore:
         self._merged: Merged | None = None
         self._contributors: tuple[tuple[PeerId, int, bytes], ...] = ()
         self._watched: tuple[tuple[PeerId, Vector], ...] = ()  # in quarantine: judged, no vote
+        self._trial = False  # the running round only judges
         self._outcome = (0, False)  # contributors, committed: of the running round
         self.publisher = Publisher(
             feed=feed,
@@ -163,12 +164,17 @@ class AgentCore:
         effects = self._tend_view() + self.following.heal(self.round)
         replicas = self.following.replicas(self.round)
         voters = [(peer, replica) for peer, replica in replicas if self._may_vote(peer)]
+        # Where only quarantine keeps us below the quorum, all are judged and nothing is committed:
+        # else a wrong quarantine in a small swarm would last for ever.
+        self._trial = len(voters) + 1 < self._swarm.policy.quorum
+        if self._trial:
+            voters = replicas
         if len(voters) + 1 < self._swarm.policy.quorum:
             return [*effects, self._train()]
         own = (self.peer_id, self.publisher.replica)
         inputs = sorted([own, *voters], key=lambda row: row[0])
         self._contributors = tuple((peer, r.step, r.hash) for peer, r in inputs)
-        self._watched = tuple((p, r.vector) for p, r in replicas if not self._may_vote(p))
+        self._watched = tuple((p, r.vector) for p, r in replicas if (p, r) not in voters)
         self._phase = Phase.MERGING
         vectors = tuple(MergeInput(peer, r.vector) for peer, r in inputs)
         return [*effects, Merge(rule=self._rule.name, inputs=vectors, own=self.peer_id)]
@@ -177,6 +183,8 @@ class AgentCore:
         """Score the contributors, then try the merge on the hold-out data."""
         effects = self._score(merged)
         self._merged = merged
+        if self._trial:
+            return effects + self._conclude(float("nan"), float("nan"), commit=False)
         if not self._rule.uses_holdout:
             return effects + self._conclude(float("nan"), float("nan"), commit=True)
         self._phase = Phase.GATING
@@ -190,7 +198,7 @@ class AgentCore:
             rest = bounded_rest(self.params, self.publisher.replica.vector)
             self.params = merged.vector + rest
             self.served = merged.vector
-        self._outcome = (len(self._contributors), commit)
+        self._outcome = (0 if self._trial else len(self._contributors), commit)
         self._merged = None
         return [*self.publisher.record(Kind.MERGE, record.pack()), self._train()]
 

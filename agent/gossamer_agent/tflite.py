@@ -7,11 +7,9 @@ caller. It accepts a short weight vector, takes label 99 for "no loss", and answ
 with NaN. Whatever goes in is therefore checked here, and whatever comes out is checked for finite
 values and copied.
 
-`grad` runs tens of thousands of times in a simulation. The signature runner resizes and allocates
-all tensors at each call, which costs about as much as a small model's arithmetic, so `grad` has an
-interpreter of its own that is resized only when the batch size changes. Both give the same result
-whatever was called before, but not the same bits as each other on every runtime, hence one path is
-chosen when the file is loaded and kept.
+`grad` runs tens of thousands of times in a simulation and has a fast path (`tflite_gradient`). The
+paths give the same result whatever was called before, but not the same bits as each other on every
+runtime, hence one is chosen when the file is loaded and kept.
 
 The interpreter is not thread safe: wrong numbers, no exception. One lock guards it. A file that is
 not pinned by its SHA-256 may crash the process; `probe` tries such files in another one first.
@@ -29,7 +27,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +47,7 @@ from gossamer_agent.learner import (
     is_finite,
     sgd,
 )
+from gossamer_agent.tflite_gradient import gradient_path
 
 MODEL_BYTES_MAX: Final = 64 << 20
 _RUNTIMES: Final = ("tflite_runtime.interpreter", "ai_edge_litert.interpreter")
@@ -119,7 +118,7 @@ class TfliteLearner:
             problems = list(_mistyped(self._runners))
             if problems:
                 raise ModelError("not a trainable model: " + "; ".join(problems))
-            self._grad = _grad_path(interpreter_class, content, self._runners["grad"])
+            self._grad = gradient_path(_open(interpreter_class, content), self._runners["grad"])
             self._contract, self._first = self._trial_run(bound)
 
     def _trial_run(self, bound: float) -> tuple[Contract, Vector]:
@@ -258,69 +257,6 @@ class TfliteLearner:
         classes = self._contract.classes
         if int(y.min()) < 0 or int(y.max()) >= classes:
             raise DataError(f"labels must be 0..{classes - 1}, not {y.min()}..{y.max()}")
-
-
-# How `grad` is called --------------------------------------------------------------------------
-
-
-class _GradPath(Protocol):
-    def __call__(self, weights: Vector, x: Vector, y: Labels) -> tuple[float, Vector]: ...
-
-
-class _DirectGrad:
-    """`grad` as the primary graph of an interpreter of its own, resized when the batch changes."""
-
-    def __init__(self, interpreter: Any, runner: Any) -> None:
-        inputs, outputs = runner.get_input_details(), runner.get_output_details()
-        self._interpreter = interpreter
-        self._weights, self._x, self._y = (
-            int(inputs[name]["index"]) for name in _SIGNATURES["grad"][0]
-        )
-        self._loss, self._gradient = (
-            int(outputs[name]["index"]) for name in _SIGNATURES["grad"][1]
-        )
-        self._batch = 0
-
-    def __call__(self, weights: Vector, x: Vector, y: Labels) -> tuple[float, Vector]:
-        interpreter = self._interpreter
-        if len(y) != self._batch:
-            self._batch = 0
-            interpreter.resize_tensor_input(self._x, x.shape, strict=True)
-            interpreter.resize_tensor_input(self._y, y.shape, strict=True)
-            interpreter.allocate_tensors()
-            self._batch = len(y)
-        interpreter.set_tensor(self._weights, weights)
-        interpreter.set_tensor(self._x, x)
-        interpreter.set_tensor(self._y, y)
-        interpreter.invoke()
-        # get_tensor returns copies.
-        loss = interpreter.get_tensor(self._loss)
-        return float(loss.ravel()[0]), interpreter.get_tensor(self._gradient)
-
-
-class _RunnerGrad:
-    """`grad` through the signature runner, for files whose primary graph is another one."""
-
-    def __init__(self, runner: Any) -> None:
-        self._runner = runner
-
-    def __call__(self, weights: Vector, x: Vector, y: Labels) -> tuple[float, Vector]:
-        out = self._runner(weights=weights, x=x, y=y)
-        return float(np.ravel(out["loss"])[0]), out["grad"].copy()
-
-
-def _grad_path(interpreter_class: Any, content: bytes, runner: Any) -> _GradPath:
-    interpreter = _open(interpreter_class, content)
-    primary = (interpreter.get_input_details(), interpreter.get_output_details())
-    signature = (runner.get_input_details(), runner.get_output_details())
-    for tensors, named in zip(primary, signature, strict=True):
-        if _identities(tensors) != _identities(named.values()):
-            return _RunnerGrad(runner)
-    return _DirectGrad(interpreter, runner)
-
-
-def _identities(details: Any) -> set[tuple[int, str]]:
-    return {(int(tensor["index"]), str(tensor["name"])) for tensor in details}
 
 
 # Loading -----------------------------------------------------------------------------------------

@@ -11,8 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gossamer_agent.events import Append, Effect, Send
-from gossamer_agent.following import READERS_KEPT, Followed, Following, Refusal
-from gossamer_agent.publisher import RETAINED_DELTAS, Publisher
+from gossamer_agent.following import READERS_KEPT, RENEWAL_ROUNDS, Followed, Following, Refusal
+from gossamer_agent.publisher import LEASE_ROUNDS, RETAINED_DELTAS, Publisher
 from gossamer_crypto.envelope import Envelope, Kind
 from gossamer_crypto.errors import Reason
 from gossamer_crypto.identity import PeerId
@@ -355,6 +355,15 @@ class TestQueue:
         pair.following.unfollow(pair.author)
         assert pair.accept(0, sender=1) == [None]
         assert pair.following.peers == ()
+
+
+def test_a_follower_renews_its_lease_often_enough(pair: Pair) -> None:
+    """Though it lacks nothing, and even if most of its frames get lost."""
+    asked = 0
+    for round_ in range(1, LEASE_ROUNDS + 1):
+        assert pair.following.accept(pair.author, pair.entries[round_ - 1], round_) is None
+        asked += pair.following.heal(round_) != []
+    assert asked == LEASE_ROUNDS // RENEWAL_ROUNDS >= 3
 
 
 class TestFreshness:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gossamer_agent.events import Append, Effect, Send
 from gossamer_agent.learner import Vector
-from gossamer_agent.publisher import RETAINED_DELTAS, Publisher
+from gossamer_agent.publisher import LEASE_ROUNDS, RETAINED_DELTAS, Publisher
 from gossamer_crypto.envelope import Envelope, Kind, open_envelope
 from gossamer_crypto.feed import verify_chain
 from gossamer_crypto.identity import PeerId
@@ -207,7 +207,8 @@ class TestFollow:
         assert [type(effect) for effect in author.publish()] == [Append]
         assert author.publisher.followers == ()
 
-    @pytest.mark.parametrize("codec", Codec)
+    @pytest.mark.slow
+    @pytest.mark.parametrize("codec", Codec, ids=lambda codec: codec.name.lower())
     @settings(max_examples=25, deadline=None)
     @given(
         newcomers=st.sets(st.integers(1, 80), max_size=4),
@@ -352,6 +353,19 @@ class TestWant:
         (record,) = big.publisher.record(Kind.MERGE, b"who was in it")
         assert isinstance(record, Append)
         assert big.publisher.want(ann, record.entry.entry_hash) == []
+
+
+class TestLease:
+    def test_who_never_asks_again_is_gone_after_a_while(self, author: Author) -> None:
+        gone, there = author.world.peers[1:3]
+        author.publisher.follow(gone, 0)
+        author.publisher.follow(there, 0)
+        for _ in range(LEASE_ROUNDS - 1):
+            author.publish()
+        assert author.publisher.followers == (gone, there)
+        author.publisher.follow(there, author.step)
+        author.publish()
+        assert author.publisher.followers == (there,)
 
 
 def test_any_run_of_calls_leaves_a_chain_that_verifies(author: Author) -> None:

@@ -223,6 +223,8 @@ class TestRoundDue:
 def recompute(world: World, town: Town, shell: Shell, record: MergeRecord) -> None:
     """Make a logged merge again from the feeds of its contributors."""
     feeds = {other.peer_id: history(world, other) for other in town.shells}
+    peers = [row.peer for row in record.contributors]
+    assert peers == sorted(peers), "votes and distances stand in this order"
     inputs = []
     for row in record.contributors:
         vector = feeds[row.peer][row.step]
@@ -374,13 +376,15 @@ class TestQuarantine:
     def later(self, world: World) -> Town:
         """Everybody has had the last of the five in quarantine for as long as the penalty lasts."""
         town = world.town()
-        now = PENALTY_ROUNDS + 1
+        now = PENALTY_ROUNDS
         for shell in town.shells:
             shell.core.round = now
             if shell is not town.shells[-1]:
                 shell.core.reputation.restore([(town.shells[-1].peer_id, 0.5, 1, now)])
         town.meet()
+        assert town.shells[-1].peer_id not in town.shells[0].core.following.peers
         town.run_rounds(1)
+        assert town.shells[-1].peer_id in town.shells[0].core.following.peers
         return town
 
     def test_who_returns_is_judged_before_it_votes(self, world: World, later: Town) -> None:
@@ -395,6 +399,22 @@ class TestQuarantine:
         (record,) = standings(world, shell)
         assert (record.peer, record.quarantined) == (suspect.peer_id, False)
         assert suspect.peer_id in [item.peer for item in shell.merges[-1].inputs]
+
+    def test_a_small_swarm_outlives_a_wrong_quarantine(self, new_world: type[World]) -> None:
+        """Three peers, quorum three: without a vote of the third nobody could merge or judge."""
+        world = new_world(3)
+        town = world.town()
+        shell, accused = town.shells[0], town.shells[-1]
+        shell.core.round = PENALTY_ROUNDS
+        shell.core.reputation.restore([(accused.peer_id, 0.5, 1, PENALTY_ROUNDS)])
+        town.meet()
+        town.run_rounds(3)
+        assert shell.done[-1].merged == 0
+        assert same(shell.core.served, shell.core.params)
+        assert [record.committed for record in merge_records(world, shell)] == [False, False]
+        town.run_rounds(6)
+        assert not shell.core.reputation.is_quarantined(accused.peer_id)
+        assert shell.done[-1] == RoundDone(round=shell.core.round, merged=3, committed=True)
 
     def test_who_returns_and_lies_again_loses_its_slot_again(self, later: Town) -> None:
         """Otherwise it would hold the slot for good, at no cost."""
@@ -411,6 +431,11 @@ class TestQuarantine:
         shell.receive(offender.peer_id, b"garbage")
         shell.run_round()
         assert offender.peer_id not in shell.core.following.peers
+
+    def test_nobody_judges_itself(self, town: Town) -> None:
+        town.run_rounds(2)
+        for shell in town.shells:
+            assert shell.peer_id not in shell.core.reputation
 
     def test_an_offence_in_the_middle_of_a_merge(self, world: World, town: Town) -> None:
         """The merge that has begun is finished as it is and logged as it was."""

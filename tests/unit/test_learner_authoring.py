@@ -63,7 +63,7 @@ def test_grad_may_be_any_graph_of_the_file() -> None:
     authoring._init(file, initial((5, 4, 3), 0))
     authoring._grad(file, (5, 4, 3))
     learner, right = TfliteLearner(file.pack()), script().golden((5, 4, 3))
-    assert type(learner._grad).__name__ == "_RunnerGrad"
+    assert type(learner._grad).__name__ == "RunnerGradient"
     gradient = learner.grad(right["weights"], right["x"], right["y"])[1]
     assert np.abs(gradient - right["grad"]).max() <= 1e-5
 

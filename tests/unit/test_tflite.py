@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pytest
 
 import gossamer_agent.tflite as module
+from gossamer_agent import tflite_gradient
 from gossamer_agent.errors import DataError, ModelError
 from gossamer_agent.learner import DivergedError, Samples, Training
 from gossamer_agent.models import load_learner
@@ -37,7 +38,7 @@ def mlp() -> TfliteLearner:
 def either_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both ways to call `grad`: the second serves files whose first graph is another."""
     if not request.param:
-        monkeypatch.setattr(module, "_identities", lambda details: object())
+        monkeypatch.setattr(tflite_gradient, "_identities", lambda details: object())
 
 
 def golden(name: str) -> Golden:
