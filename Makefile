@@ -14,14 +14,15 @@ COMPILE := build/uv/bin/uv --quiet pip compile pyproject.toml --universal --pyth
 	--generate-hashes --no-header --no-annotate --upgrade
 
 .DELETE_ON_ERROR:
-.PHONY: help install demo test check bench constraints clean
+.PHONY: help install demo test check acceptance bench constraints clean
 
 help:
 	@echo 'make install      make $(VENV) and install gossamer into it'
 	@echo 'make demo         simulate 50 peers, 20 % of them liars; writes report.html'
 	@echo 'make test         run the tests'
 	@echo 'make check        run the linters and the type checker'
-	@echo 'make bench        run the benchmarks'
+	@echo 'make acceptance   measure what the program promises; takes half an hour'
+	@echo 'make bench        run the benchmarks; writes docs/benchmarks.md'
 	@echo 'make constraints  pin the newest dependencies (needs the network)'
 	@echo 'make clean        remove what was generated, but not $(VENV)'
 
@@ -40,9 +41,11 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+acceptance: install
+	$(BIN)/python scripts/acceptance.py
+
 bench: install
-	@for benchmark in benchmarks/*.py; do \
-		echo "## $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
+	$(BIN)/python scripts/make_benchmarks_doc.py
 
 constraints:
 	test -x build/uv/bin/uv || { $(PYTHON) -m venv build/uv && build/uv/bin/pip install --quiet uv; }

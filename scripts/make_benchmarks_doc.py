@@ -21,8 +21,9 @@ DOCUMENT = ROOT / "docs" / "benchmarks.md"
 INTRODUCTION = """# Benchmarks
 
 Written by `make bench`; do not edit. Each section names the command that gives its figures and the
-machine it ran on. Compare ratios: both sides of one were measured in the same run, so they survive a
-busy machine. Times are CPU time of one process. Nothing here was measured on a Raspberry Pi.
+kind of machine it ran on. Compare ratios: both sides of one were measured in the same run, so they
+survive a busy machine. Times are CPU time of one process. Nothing here was measured on a Raspberry
+Pi.
 """
 
 

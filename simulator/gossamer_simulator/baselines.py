@@ -1,16 +1,18 @@
 """What the swarm is held against: every device alone, and all data in one place.
 
 Both make as many gradient steps as the swarm: alone, each device makes its own; central training
-makes those of all honest devices together on the union of their data.
+makes those of all honest devices together on the union of their data. Training that diverges ends
+there, with the parameters before.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from statistics import fmean
 
 import numpy as np
 
-from gossamer_agent.learner import Learner, Samples
+from gossamer_agent.learner import DivergedError, Learner, Samples, Vector
 from gossamer_simulator.peers import SimulatedPeer, stream
 from gossamer_simulator.scenario import Scenario
 
@@ -21,9 +23,8 @@ def local_only(
     """Mean test accuracy of the honest devices, each trained on its own data only."""
     accuracies = []
     for index, peer in enumerate(honest):
-        params, chance = learner.init(), stream(scenario.seed, "alone", index)
-        for _ in range(scenario.rounds):
-            params = learner.train(params, peer.learning.training, scenario.training, chance).params
+        chance = stream(scenario.seed, "alone", index)
+        params = _trained(learner, peer.learning.training, scenario, scenario.rounds, chance)
         accuracies.append(learner.evaluate(params, test).accuracy)
     return fmean(accuracies)
 
@@ -36,7 +37,16 @@ def central(
         np.concatenate([peer.learning.training.x for peer in honest]),
         np.concatenate([peer.learning.training.y for peer in honest]),
     )
-    params, chance = learner.init(), stream(scenario.seed, "central")
-    for _ in range(scenario.rounds * len(honest)):
-        params = learner.train(params, pooled, scenario.training, chance).params
+    chance = stream(scenario.seed, "central")
+    params = _trained(learner, pooled, scenario, scenario.rounds * len(honest), chance)
     return learner.evaluate(params, test).accuracy
+
+
+def _trained(
+    learner: Learner, data: Samples, scenario: Scenario, rounds: int, chance: np.random.Generator
+) -> Vector:
+    params = learner.init()
+    with suppress(DivergedError):
+        for _ in range(rounds):
+            params = learner.train(params, data, scenario.training, chance).params
+    return params

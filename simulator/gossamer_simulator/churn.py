@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 ROUNDS_AWAY_MAX = 4
+CHURN_MAX = 0.7
+"""One round between absences of 2.5 on average is the least: 2.5 of 3.5 rounds away."""
 
 
 def absences(rng: np.random.Generator, churn: float, rounds: int) -> list[tuple[int, int]]:

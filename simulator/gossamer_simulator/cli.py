@@ -93,8 +93,8 @@ def simulate(
 
     outputs = Outputs(
         json_file=json_file,
-        report=Path(report) if report else None,
-        logs=Path(keep_logs) if keep_logs else None,
+        report=None if report is None else Path(report),
+        logs=None if keep_logs is None else Path(keep_logs),
         quiet=quiet,
     )
     simulate_command(Scenario(latency_ms=latency, **settings), outputs, baselines=baselines)

@@ -1,11 +1,11 @@
 """Data sets as arrays: the digits that ship with the package, or a user's own .npz file.
 
 Theory of operation. A file holds `x` (one row per sample) and `y` (labels 0, 1, 2, ...); it may
-hold `device` (who recorded the row: numbers or names) and `is_test` (rows of the official test
-split). Everything is converted once, here, to float32 and int32, and everything that a user can
-get wrong is found here, so that the rest of the simulator works on arrays that are known good.
-Values of other files than `digits` are taken as they are: a swarm has no pooled statistics to
-scale by, so scaling belongs into the file.
+hold `subject` or `device` (who recorded the row: numbers or names; `subject` if both are there) and
+`is_test` (rows of the official test split). Everything is converted once, here, to float32 and
+int32, and everything that a user can get wrong is found here, so that the rest of the simulator
+works on arrays that are known good. Values of other files than `digits` are taken as they are: a
+swarm has no pooled statistics to scale by, so scaling belongs into the file.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ARRAYS_BYTES_MAX = 2 << 30
 LARGE_VALUE = 20.0
 """Inputs beyond this get a warning: plain SGD does not converge on unscaled sensor units."""
 
-_READ = ("x", "y", "device", "is_test")
+_READ = ("x", "y", "subject", "device", "is_test")
 _NOT_READABLE = "cannot be read as an .npz file of plain arrays"
 
 
@@ -49,8 +49,8 @@ class Split:
 class Dataset:
     """Training rows `x` float32[n, ...], `y` int32[n], `device` int32[n] or None, and a test split.
 
-    `device` is renumbered 0, 1, 2, ... in sorted order of the file's values. `warnings` are lines
-    for the user: the data can be used, but probably not as intended.
+    `device` is the file's `subject` or `device`, renumbered 0, 1, 2, ... in sorted order of its
+    values. `warnings` are lines for the user: the data can be used, but probably not as intended.
     """
 
     name: str
@@ -78,7 +78,8 @@ def load_dataset(reference: str, rng: np.random.Generator, test_share: float = 0
         scale = 1.0
     x, warnings = _check_x(reference, columns["x"], scale)
     y = _check_y(reference, columns["y"], len(x))
-    device = _check_device(reference, columns.get("device"), len(x))
+    recorder = "subject" if "subject" in columns else "device"
+    device = _check_recorder(reference, recorder, columns.get(recorder), len(x))
     is_test = _check_is_test(reference, columns.get("is_test"), len(x))
     if is_test is None:
         is_test = _random_split(len(x), test_share, rng)
@@ -198,13 +199,15 @@ def _check_y(name: str, raw: npt.NDArray[Any], rows: int) -> Labels:
     return raw.astype(np.int32)
 
 
-def _check_device(name: str, raw: npt.NDArray[Any] | None, rows: int) -> Labels | None:
+def _check_recorder(
+    name: str, column: str, raw: npt.NDArray[Any] | None, rows: int
+) -> Labels | None:
     if raw is None:
         return None
-    _check_column(name, "device", raw, rows)
+    _check_column(name, column, raw, rows)
     if raw.dtype.kind not in "biuUS":
         raise DataError(
-            f"data set {name!r}: device holds {raw.dtype} values; it must hold numbers or names"
+            f"data set {name!r}: {column} holds {raw.dtype} values; it must hold numbers or names"
         )
     return np.searchsorted(np.unique(raw), raw).astype(np.int32)
 

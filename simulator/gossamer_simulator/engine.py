@@ -29,6 +29,7 @@ from gossamer_agent.events import (
     Train,
     TrainDone,
 )
+from gossamer_agent.learner import DivergedError as TrainingDivergedError
 from gossamer_agent.learner import Learner, Samples
 from gossamer_agent.learning import Computation
 from gossamer_agent.profile import Speed
@@ -38,6 +39,7 @@ from gossamer_simulator.links import Links
 from gossamer_simulator.metrics import Metrics, Sample, Trace
 from gossamer_simulator.peers import SimulatedPeer, SimulatedSwarm, stream
 from gossamer_simulator.scenario import Scenario
+from gossamer_transport.errors import DivergedError
 from gossamer_transport.replica import replica_hash
 
 ROUND_INTERVAL = 60 * SECOND
@@ -78,14 +80,17 @@ class Engine:
         )
 
     def run(self, progress: Progress) -> None:
-        """Run to the end; `progress` is told the state after every round."""
+        """Run to the end; `progress` is told the state after every round.
+
+        The last round takes in what is still under way when its time is over.
+        """
         self._schedule()
         for round_ in range(1, self._scenario.rounds + 1):
-            self._run_until(round_ * ROUND_INTERVAL)
+            last = round_ == self._scenario.rounds
+            self._run_until(None if last else round_ * ROUND_INTERVAL)
             sample = self._sample(round_)
             self.metrics.samples.append(sample)
             progress(sample, self.metrics)
-        self._run_until(None)  # what is still under way
 
     def honest(self) -> Iterator[SimulatedPeer]:
         return (peer for peer in self.peers if peer.attack is None)
@@ -112,13 +117,18 @@ class Engine:
 
     def _happen(self, now: int, happening: _Happening) -> None:
         peer, event = self.peers[happening.peer], happening.event
+        if peer.failure is not None:
+            return
         if isinstance(event, Received):
             if _away(peer, now // ROUND_INTERVAL):
                 return
             assert happening.sender is not None
             self.trace.delivered(now, happening.sender, happening.peer, event.frame)
-        for effect in peer.core.handle(now / SECOND, event):
-            self._perform(now, happening.peer, peer, effect)
+        try:
+            for effect in peer.core.handle(now / SECOND, event):
+                self._perform(now, happening.peer, peer, effect)
+        except (TrainingDivergedError, DivergedError) as error:
+            peer.failure = error  # as on a device: its agent ends, the others go on
 
     # Effects -------------------------------------------------------------------------------------
 

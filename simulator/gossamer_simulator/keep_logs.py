@@ -14,17 +14,26 @@ from gossamer_simulator.peers import SimulatedSwarm
 GENESIS_FILE_NAME = "genesis.msgpack"
 
 
+def open_folder(folder: Path) -> None:
+    """Make the folder if it is not there. StoreError if it cannot be made or holds logs already."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        taken = any(folder.glob("peer-*"))
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be used for logs: {error.strerror}") from error
+    if taken:
+        raise StoreError(f"{folder}: holds logs already; choose another folder for --keep-logs")
+
+
 def write_logs(folder: Path, simulated: SimulatedSwarm) -> None:
     """One folder per peer below `folder`: the feed, the genesis and the epoch key to read it by.
 
-    StoreError if a folder is not empty or cannot be written.
+    StoreError if a folder exists or cannot be written.
     """
     for peer in simulated.peers:
         place = folder / peer.name
         try:
-            place.mkdir(parents=True, exist_ok=True)
-            if any(place.iterdir()):
-                raise StoreError(f"{place}: not empty; choose another folder for --keep-logs")
+            place.mkdir(parents=True)
             key = place / KEY_FILE_NAME
             key.touch(mode=0o600)
             key.write_bytes(simulated.epoch_secret)

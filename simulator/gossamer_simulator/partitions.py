@@ -107,7 +107,9 @@ def _subject(
     device: npt.NDArray[np.int32] | None, rows: int, peers: int, rng: np.random.Generator
 ) -> list[Rows]:
     if device is None:
-        raise DataError("partition 'subject' needs a data set with an array `device`; use iid")
+        raise DataError(
+            "partition 'subject' needs a data set with an array `subject` or `device`; use iid"
+        )
     assert len(device) == rows
     subjects = [np.flatnonzero(device == d).astype(np.int64) for d in np.unique(device)]
     subjects = [subjects[i] for i in rng.permutation(len(subjects))]

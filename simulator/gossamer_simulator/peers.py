@@ -15,6 +15,7 @@ from gossamer_agent.publisher import Publisher
 from gossamer_agent.round import AgentCore, Swarm
 from gossamer_agent.store.memory import MemoryStore
 from gossamer_crypto.epoch import FixedEpoch
+from gossamer_crypto.errors import GossamerError
 from gossamer_crypto.feed import FeedWriter
 from gossamer_crypto.genesis import Genesis
 from gossamer_crypto.identity import Identity, PeerId
@@ -41,7 +42,10 @@ class Core(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class SimulatedPeer:
-    """One device. attack: None for an honest one; row: its number among the honest ones."""
+    """One device. attack: None for an honest one; row: its number among the honest ones.
+
+    failure: why its agent ended before the swarm did; None while it runs.
+    """
 
     name: str
     core: Core
@@ -51,6 +55,7 @@ class SimulatedPeer:
     profile: Profile
     absences: list[tuple[int, int]]
     store: MemoryStore
+    failure: GossamerError | None = None
 
     @property
     def agent(self) -> AgentCore | None:
@@ -157,7 +162,13 @@ class _Builder:
             return WIRE_ATTACKS[attack](peer_id, publisher, swarm.limits, chance)
         lie = VECTOR_ATTACKS[attack]
         return VectorAttacker(
-            peer_id, publisher, swarm.limits, chance, attack=lie, cabal=self.cabal
+            peer_id,
+            publisher,
+            swarm.limits,
+            chance,
+            attack=lie,
+            cabal=self.cabal,
+            bound=swarm.contract.bound,
         )
 
 

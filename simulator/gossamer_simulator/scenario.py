@@ -9,6 +9,7 @@ from gossamer_agent.learner import BATCH_MAX, STEPS_MAX, Training
 from gossamer_agent.merge.rules import RULES
 from gossamer_agent.policy import Policy
 from gossamer_simulator.attackers.table import check_attack
+from gossamer_simulator.churn import CHURN_MAX
 from gossamer_transport.codec import Codec
 from gossamer_transport.errors import CodecError
 
@@ -51,7 +52,7 @@ class Scenario:
         _within("byzantine", self.byzantine, 0.0, 1.0)
         _within("loss", self.loss, 0.0, 0.9)
         _within("duplicate", self.duplicate, 0.0, 0.9)
-        _within("churn", self.churn, 0.0, 0.9)
+        _within("churn", self.churn, 0.0, CHURN_MAX)
         _within("latency", self.latency_ms, 0.0, 60_000.0)
         _within("lr", self.lr, 1e-6, 100.0)
         _within("momentum", self.momentum, 0.0, 0.99)
@@ -89,12 +90,21 @@ class Scenario:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the user should know although the simulation runs."""
-        if 2 * self.attackers < self.peers:
-            return ()
-        return (
-            f"{self.attackers} of {self.peers} peers are Byzantine: "
-            "no rule can protect a swarm without an honest majority",
-        )
+        lines = []
+        if 2 * self.attackers >= self.peers:
+            lines.append(
+                f"{self.attackers} of {self.peers} peers are Byzantine: "
+                "no rule can protect a swarm without an honest majority"
+            )
+        if self.byzantine > 0 and self.attackers == 0:
+            lines.append(f"{self.byzantine:g} of {self.peers} peers rounds to none: nobody attacks")
+        quorum, replicas = self.policy.quorum, 1 + min(self.view, self.peers - 1)
+        if replicas < quorum:
+            lines.append(
+                f"nobody merges: that takes {quorum} replicas with the own one, "
+                f"and here a peer has {replicas} at most; use more --peers or --view"
+            )
+        return tuple(lines)
 
     def with_rule(self, rule: str) -> Scenario:
         return replace(self, rule=rule)

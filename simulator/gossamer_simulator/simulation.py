@@ -8,9 +8,11 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
+from gossamer_agent.errors import DataError
 from gossamer_agent.learner import Learner, Samples
 from gossamer_agent.models import SYNTHETIC, load_learner
 from gossamer_agent.synthetic import make_samples
+from gossamer_crypto.errors import GossamerError
 from gossamer_crypto.feed import verify_chain
 from gossamer_simulator.baselines import central, local_only
 from gossamer_simulator.datasets import load_dataset
@@ -40,6 +42,24 @@ class Run:
     engine: Engine
     simulated: SimulatedSwarm
 
+    @property
+    def failures(self) -> list[GossamerError]:
+        """Why honest agents ended before the swarm did."""
+        return [peer.failure for peer in self.engine.honest() if peer.failure is not None]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know of the run."""
+        if not self.failures:
+            return ()
+        honest = len(list(self.engine.honest()))
+        return (f"{len(self.failures)} of {honest} honest agents ended early: {self.failures[0]}",)
+
+    def check(self) -> None:
+        """Raise the first failure if all agents failed and nobody attacked: the settings did it."""
+        if len(self.failures) == len(self.engine.peers):
+            raise self.failures[0]
+
 
 def prepare(scenario: Scenario) -> Setup:
     """Check the scenario, load model and data, deal the data out. AgentError for bad input."""
@@ -50,7 +70,7 @@ def prepare(scenario: Scenario) -> Setup:
     data = load_dataset(scenario.data, stream(scenario.seed, "test split"))
     training, test = Samples(data.x, data.y), Samples(data.test.x, data.test.y)
     for samples in (training, test):
-        samples.check(learner.contract)
+        _check_fit(scenario, learner, samples)
     parts = partition(
         scenario.partition, data.y, data.device, scenario.peers, stream(scenario.seed, "partition")
     )
@@ -60,6 +80,16 @@ def prepare(scenario: Scenario) -> Setup:
         test=test,
         warnings=(*scenario.warnings, *data.warnings),
     )
+
+
+def _check_fit(scenario: Scenario, learner: Learner, samples: Samples) -> None:
+    try:
+        samples.check(learner.contract)
+    except DataError as error:
+        raise DataError(
+            f"data set {scenario.data!r} does not fit model {scenario.model!r}: {error}; "
+            "change the file, or give a .tflite that is made for it with --model"
+        ) from None
 
 
 def _synthetic_setup(scenario: Scenario, learner: Learner) -> Setup:
@@ -130,7 +160,7 @@ def result_of(scenario: Scenario, setup: Setup, finished: Run) -> dict[str, Any]
         "ledger": _ledger(finished.simulated),
         **_cost(),
         "trace_hash": engine.trace.hexdigest(),
-        "warnings": list(setup.warnings),
+        "warnings": [*setup.warnings, *finished.warnings],
     }
 
 

@@ -31,8 +31,6 @@ def print_summary(result: Mapping[str, object], console: Console) -> None:
     if parsed.refused_by_count:
         console.print(_refused_table(parsed))
     console.print(_cost_table(parsed))
-    for line in parsed.warnings:
-        console.print(Text.assemble(("warning: ", "bold yellow"), line))
 
 
 def _table(title: str) -> Table:

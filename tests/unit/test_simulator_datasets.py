@@ -106,6 +106,16 @@ def test_inputs_of_any_number_type_become_float32(tmp_path: Path, dtype: type) -
     assert np.array_equal(data.test.x, x[:10].astype(np.float32))
 
 
+def test_a_subject_column_serves_as_device_and_comes_before_it(tmp_path: Path) -> None:
+    subject = np.array(["ann", "bob", "eve", "ann"] * (ROWS // 4))
+    for device in (None, np.arange(ROWS) % 5):
+        data = load_dataset(write(tmp_path, device=device, subject=subject, is_test=None), rng())
+        assert data.device is not None
+        assert set(data.device) == {0, 1, 2}
+    assert "subject has shape (7,)" in refusal(write(tmp_path, subject=np.arange(7)))
+    assert "subject holds float64 values" in refusal(write(tmp_path, subject=np.zeros(ROWS)))
+
+
 @pytest.mark.parametrize("names", [["b", "a"], [700, -3]])
 def test_devices_are_renumbered_in_sorted_order(tmp_path: Path, names: list[Any]) -> None:
     device = np.array(names * (ROWS // 2))

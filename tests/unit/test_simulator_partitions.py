@@ -126,13 +126,14 @@ def test_a_swarm_without_peers_is_refused(peers: int) -> None:
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_too_few_rows_are_refused_with_what_is_possible(spec: str) -> None:
-    message = refusal(spec, rows=79, peers=10, device=np.zeros(79, np.int32))
-    assert "10 peers need 80 training rows" in message
+    rows = 10 * ROWS_PER_PEER_MIN - 1
+    message = refusal(spec, rows=rows, peers=10, device=np.zeros(rows, np.int32))
+    assert f"10 peers need {rows + 1} training rows" in message
     assert "use at most 9 peers" in message
 
 
 def test_subject_without_devices_is_refused() -> None:
-    assert "needs a data set with an array `device`" in refusal("subject")
+    assert "needs a data set with an array `subject` or `device`" in refusal("subject")
 
 
 def test_subjects_that_are_too_small_are_refused() -> None:

@@ -90,13 +90,13 @@ def test_what_nobody_asked_for_is_left_out() -> None:
         assert absent not in text
 
 
-def test_warnings_are_printed_and_names_are_not_markup() -> None:
+def test_names_are_not_markup_and_warnings_are_left_to_the_command() -> None:
     raw = example_result(attacks=["[/red]"])
-    raw["warnings"] = ["no rule can protect [bold] a swarm"]
+    raw["warnings"] = ["no rule can protect a swarm"]
     raw["refused"] = {"[/]": 3}
     text = printed(raw)
-    assert "warning: no rule can protect [bold] a swarm" in text
     assert "[/red]" in text
+    assert "no rule can protect" not in text
 
 
 @pytest.mark.parametrize("width", [30, 46, 80, 200])

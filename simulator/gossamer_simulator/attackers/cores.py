@@ -31,6 +31,7 @@ from gossamer_simulator.attackers.cabal import Cabal
 from gossamer_simulator.attackers.vectors import VectorAttack
 from gossamer_transport.codec import Codec, Coded, coded_lengths
 from gossamer_transport.delta import Delta, pack_delta
+from gossamer_transport.errors import DivergedError
 from gossamer_transport.limits import Limits
 from gossamer_transport.wire import (
     EntryFrame,
@@ -108,7 +109,10 @@ class Attacker:
 
 
 class VectorAttacker(Attacker):
-    """Publishes a poisoned vector, coded, sealed and signed like any other."""
+    """Publishes a poisoned vector, coded, sealed and signed like any other.
+
+    bound: the contract's. What goes beyond it would be refused and give the liar away.
+    """
 
     def __init__(
         self,
@@ -119,14 +123,20 @@ class VectorAttacker(Attacker):
         *,
         attack: VectorAttack,
         cabal: Cabal,
+        bound: float,
     ) -> None:
         super().__init__(peer_id, publisher, limits, rng)
         self._attack = attack
         self._cabal = cabal
+        self._bound = np.float32(bound)
 
     def lie(self) -> list[Effect]:
         vector = self._attack(self._cabal.seen(), self._rng)
-        return self.publisher.publish(vector, self.round)
+        allowed = np.clip(vector, -self._bound, self._bound)
+        try:
+            return self.publisher.publish(allowed, self.round)
+        except DivergedError:
+            return []  # a lossy code went past the bound: silent until the honest mean comes back
 
 
 class NonFiniteBomber(Attacker):
