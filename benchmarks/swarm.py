@@ -1,9 +1,9 @@
 """What whole simulations cost: `python benchmarks/swarm.py`.
 
 Each row is one run of `gossamer simulate` with the arguments shown, in a process of its own, and
-the figures are those of its JSON result. An agent-round here holds everything: the agent, its
-followers, keyframes of new follows, the log and its verification, the simulated network, and the
-start of the program. Bytes are those of all frames that honest peers send.
+the figures are those of its JSON result. An agent-round here holds everything: the agent, keyframes
+of new follows, the log and its verification, the simulated network, the measuring of accuracies,
+and the start of the program. Bytes are those of all frames that honest peers send.
 """
 
 from __future__ import annotations

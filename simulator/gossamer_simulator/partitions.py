@@ -14,13 +14,29 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from gossamer_agent.errors import DataError
+from gossamer_agent.errors import ConfigError, DataError
 
 Rows: TypeAlias = npt.NDArray[np.int64]
 
 ROWS_PER_PEER_MIN = 4
 ALPHA_MIN, ALPHA_MAX = 1e-3, 1e6
 SPECS = "iid, dirichlet:A (for example dirichlet:0.5) or subject"
+
+
+def check_spec(spec: str) -> None:
+    """ConfigError, one line, unless `spec` names a way to deal rows out."""
+    kind, _, argument = spec.partition(":")
+    if kind not in ("iid", "dirichlet", "subject") or (kind != "dirichlet" and argument):
+        raise ConfigError(f"partition {spec!r} is not known; use {SPECS}")
+    try:
+        alpha = float(argument or "nan")
+    except ValueError:
+        alpha = float("nan")
+    if kind == "dirichlet" and not ALPHA_MIN <= alpha <= ALPHA_MAX:
+        raise ConfigError(
+            f"partition {spec!r}: write dirichlet:A with A from {ALPHA_MIN:g} to {ALPHA_MAX:g}, "
+            "for example dirichlet:0.5"
+        )
 
 
 def partition(
@@ -32,12 +48,12 @@ def partition(
 ) -> list[Rows]:
     """Row indices of each peer: `peers` sorted int64 arrays, disjoint, together all rows of `y`.
 
-    Every peer gets at least `ROWS_PER_PEER_MIN` rows. Raises DataError, one line, for an unknown
-    `spec`, for too few rows, and for `subject` without devices or with devices that are too small.
+    Every peer gets at least `ROWS_PER_PEER_MIN` rows. Raises ConfigError as `check_spec`, and
+    DataError, one line, for too few rows and for `subject` without devices or with devices that
+    are too small.
     """
+    check_spec(spec)
     kind, _, argument = spec.partition(":")
-    if kind not in ("iid", "dirichlet", "subject") or (kind != "dirichlet" and argument):
-        raise DataError(f"partition {spec!r} is not known; use {SPECS}")
     if peers < 1:
         raise DataError(f"a swarm of {peers} peers is not possible; use at least 1")
     if len(y) < peers * ROWS_PER_PEER_MIN:
@@ -49,23 +65,10 @@ def partition(
     if kind == "iid":
         parts = _iid(len(y), peers, rng)
     elif kind == "dirichlet":
-        parts = _dirichlet(_parse_alpha(spec, argument), y, peers, rng)
+        parts = _dirichlet(float(argument), y, peers, rng)
     else:
         parts = _subject(device, len(y), peers, rng)
     return [np.sort(part) for part in parts]
-
-
-def _parse_alpha(spec: str, argument: str) -> float:
-    try:
-        alpha = float(argument)
-    except ValueError:
-        alpha = float("nan")
-    if not ALPHA_MIN <= alpha <= ALPHA_MAX:
-        raise DataError(
-            f"partition {spec!r}: write dirichlet:A with A from {ALPHA_MIN:g} to {ALPHA_MAX:g}, "
-            "for example dirichlet:0.5"
-        )
-    return alpha
 
 
 def _iid(rows: int, peers: int, rng: np.random.Generator) -> list[Rows]:

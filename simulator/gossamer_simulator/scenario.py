@@ -10,6 +10,7 @@ from gossamer_agent.merge.rules import RULES
 from gossamer_agent.policy import Policy
 from gossamer_simulator.attackers.table import check_attack
 from gossamer_simulator.churn import CHURN_MAX
+from gossamer_simulator.partitions import check_spec
 from gossamer_transport.codec import Codec
 from gossamer_transport.errors import CodecError
 
@@ -69,6 +70,7 @@ class Scenario:
             choices = ", ".join(codec.name.lower() for codec in Codec)
             raise ConfigError(f"unknown codec {self.codec!r}; choose from {choices}") from error
         check_attack(self.attack)
+        check_spec(self.partition)
 
     @property
     def attackers(self) -> int:

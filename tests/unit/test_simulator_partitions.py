@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gossamer_agent.errors import DataError
+from gossamer_agent.errors import AgentError, ConfigError, DataError
 from gossamer_simulator.partitions import ROWS_PER_PEER_MIN, Rows, partition
 
 SPECS = ["iid", "dirichlet:0.5", "dirichlet:0.001", "dirichlet:1000000", "subject"]
@@ -98,8 +98,14 @@ def test_subject_never_mixes_devices_when_there_are_fewer_than_peers() -> None:
     assert {len(part) for part in parts} == {50}
 
 
-def refusal(spec: str, rows: int = 400, peers: int = 4, device: np.ndarray | None = None) -> str:
-    with pytest.raises(DataError) as caught:
+def refusal(
+    spec: str,
+    rows: int = 400,
+    peers: int = 4,
+    device: np.ndarray | None = None,
+    error: type[AgentError] = DataError,
+) -> str:
+    with pytest.raises(error) as caught:
         partition(spec, labels(rows), device, peers, rng())
     message = str(caught.value)
     assert "\n" not in message
@@ -108,7 +114,7 @@ def refusal(spec: str, rows: int = 400, peers: int = 4, device: np.ndarray | Non
 
 @pytest.mark.parametrize("spec", ["", "IID", "iid:3", "subject:a", "shards", "dirichlet 0.5"])
 def test_unknown_specs_are_refused(spec: str) -> None:
-    assert refusal(spec) == (
+    assert refusal(spec, error=ConfigError) == (
         f"partition {spec!r} is not known; "
         "use iid, dirichlet:A (for example dirichlet:0.5) or subject"
     )
@@ -116,7 +122,9 @@ def test_unknown_specs_are_refused(spec: str) -> None:
 
 @pytest.mark.parametrize("alpha", ["", "x", "0", "-1", "nan", "inf", "1e-9", "1e9"])
 def test_alpha_outside_its_range_is_refused(alpha: str) -> None:
-    assert "write dirichlet:A with A from 0.001 to 1e+06" in refusal(f"dirichlet:{alpha}")
+    assert "write dirichlet:A with A from 0.001 to 1e+06" in refusal(
+        f"dirichlet:{alpha}", error=ConfigError
+    )
 
 
 @pytest.mark.parametrize("peers", [0, -3])
