@@ -96,7 +96,7 @@ class Publisher:
         return effects
 
     def follow(self, peer: PeerId, step: int) -> list[Effect]:
-        """`peer` follows us and holds our replica of `step`: a lease, and one catch-up per delta."""
+        """`peer` follows us and holds our replica of `step`. A lease, and one catch-up a delta."""
         if peer not in self._followers and len(self._followers) >= self._limits.followers_max:
             return []
         self._followers[peer] = self.replica.round
