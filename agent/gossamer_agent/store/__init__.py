@@ -51,7 +51,7 @@ def check_continues(head: Head | None, envelope: Envelope) -> None:
     """Raise StoreError unless `envelope` is the entry right after `head`.
 
     A gap or a second entry with a known seq would be a fork of our own feed, for which every
-    follower bans us for ever.
+    follower shuts us out.
     """
     header = envelope.header
     seq = 0 if head is None else head.header.seq + 1
