@@ -21,7 +21,7 @@ help:
 	@echo 'make demo         simulate 50 peers, 20 % of them liars; writes report.html'
 	@echo 'make test         run the tests'
 	@echo 'make check        run the linters and the type checker'
-	@echo 'make acceptance   measure what the program promises; takes half an hour'
+	@echo 'make acceptance   measure what the program promises; takes ten minutes'
 	@echo 'make bench        run the benchmarks; writes docs/benchmarks.md'
 	@echo 'make constraints  pin the newest dependencies (needs the network)'
 	@echo 'make clean        remove what was generated, but not $(VENV)'

@@ -1,6 +1,6 @@
 """Measure what the program promises: `make acceptance` or `python scripts/acceptance.py`.
 
-    python scripts/acceptance.py               seeds 1 to 5, about 20 minutes on two cores
+    python scripts/acceptance.py               seeds 1 to 5, about ten minutes on two cores
     python scripts/acceptance.py --seeds 1     one seed
 
 Every simulation is a process of its own with the defaults of `gossamer simulate`, except for the
