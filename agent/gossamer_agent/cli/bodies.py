@@ -67,7 +67,7 @@ def _start(body: bytes) -> str:
 
 def _merge(body: bytes) -> str:
     record = MergeRecord.unpack(body)
-    outcome = "committed" if record.committed else "refused by the gate"
+    outcome = "committed" if record.committed else "not committed"
     losses = f"loss {record.loss_before:.3f} -> {record.loss_after:.3f}"
     inputs = len(record.contributors)
     return f"round {record.round}: {record.rule} of {inputs} inputs, {losses}, {outcome}"
