@@ -22,7 +22,7 @@ class HoldoutGate:
 
     A device has few hold-out samples, and of its own skewed distribution: a good merge of peers
     who saw other classes often looks worse on them than parameters that fit the own data, and a
-    device that refused it would drift off and refuse ever after. So a candidate is catastrophic
+    device that refused it might drift off and go on refusing. So a candidate is catastrophic
     only if it is worse than the current parameters and its loss is above `guessing_share` times
     that of blind guessing, ln(classes) nats. With fewer than `samples_min` samples one hard one
     would decide: then only finiteness is asked for.

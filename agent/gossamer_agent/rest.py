@@ -3,9 +3,9 @@
 A merge replaces what others know of an agent, its replica, and keeps the rest: parameters minus
 replica. With one bit per value a replica moves by the mean difference of a block and round, so a
 coordinate that lies far beyond it falls behind for many rounds, and what is merged meanwhile is
-added to it twice. On a device with few, one-sided samples that feeds on itself until the parameters
-are worthless. So the rest is bounded by what a replica can catch up with in a few rounds.
-The figures are in docs/adr/0003.
+added to it twice. That can feed on itself where a device has few, one-sided samples. So the rest is
+bounded by what a replica can catch up with in a few rounds. It is a precaution: once the merge
+itself is served, no gain of it could be measured (docs/adr/0003).
 """
 
 from __future__ import annotations

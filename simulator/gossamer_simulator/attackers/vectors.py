@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gossamer_agent.learner import Vector
 
-SIGN_FLIPPING_SCALE = 5.0
+SIGN_FLIPPING_SCALE = 5.0  # our choice, so that few flippers in a mix break the mean: ADR 3
 ALIE_Z = 1.5
 GAUSSIAN_SD = 0.5
 NOISE_SD_SHARE = 0.8
@@ -36,7 +36,7 @@ VectorAttack: TypeAlias = Callable[[Seen, np.random.Generator], Vector]
 
 
 def sign_flipping(seen: Seen, rng: np.random.Generator) -> Vector:
-    """-5 mu: the honest mean, negated and enlarged (Li et al., RSA, 2019)."""
+    """-5 mu: the honest mean negated, as in Li et al. (RSA, 2019), and enlarged."""
     return np.float32(-SIGN_FLIPPING_SCALE) * seen.mean
 
 
