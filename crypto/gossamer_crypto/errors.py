@@ -35,6 +35,14 @@ class Reason(StrEnum):
     STALE = "stale"
     REPLICA_MISMATCH = "replica-mismatch"
     BAD_GENESIS = "bad-genesis"
+    BAD_ROSTER = "bad-roster"
+    NOT_A_STEWARD = "not-a-steward"
+    BAD_INVITE = "bad-invite"
+    BAD_JOIN = "bad-join"
+    BAD_ROSTER = "bad-roster"
+    NOT_A_STEWARD = "not-a-steward"
+    BAD_INVITE = "bad-invite"
+    BAD_REQUEST = "bad-request"
     UNEXPECTED = "unexpected"
 
 
@@ -65,3 +73,43 @@ class FeedError(PeerError):
 
 class GenesisError(PeerError):
     """Bytes are not the genesis of a swarm."""
+
+
+class RosterError(PeerError):
+    """Bytes are not the next entry of a swarm's roster."""
+
+
+class EpochError(PeerError):
+    """An epoch's secret was not wrapped for us as it was announced."""
+
+
+class InviteError(PeerError):
+    """Text is not an invite."""
+
+
+class JoinError(PeerError):
+    """Bytes are not a message of the protocol by which devices join."""
+
+
+class KeyFileError(GossamerError):
+    """The file with this device's keys cannot be used."""
+
+
+class RosterError(PeerError):
+    """Bytes are not the next entry of this swarm's roster."""
+
+
+class EpochError(PeerError):
+    """A steward's wrap does not hold the secret of the epoch."""
+
+
+class InviteError(PeerError):
+    """Text is not an invite."""
+
+
+class JoinError(PeerError):
+    """Bytes are no message of the JOIN protocol."""
+
+
+class KeyFileError(GossamerError):
+    """The file with this device's keys cannot be used; the text says why and what to do."""

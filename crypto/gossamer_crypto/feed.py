@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 from gossamer_crypto.envelope import HASH_BYTES, Envelope, Head, Kind, parse_envelope, seal
 from gossamer_crypto.epoch import EpochKeys
@@ -142,6 +142,16 @@ class FeedReader:
         self._highest: Head | None = None
         self._links: dict[int, _Link] = {}
         self._seen: set[int] = set()
+
+    @classmethod
+    def after(cls, highest: Head) -> Self:
+        """The reader of one who recorded `highest`, verified, and was restarted since.
+
+        What lies below the window stays refused; of what lies within it only `highest` is known.
+        """
+        reader = cls(highest.header.author)
+        reader.record(highest)
+        return reader
 
     @property
     def highest(self) -> Head | None:

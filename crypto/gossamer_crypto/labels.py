@@ -18,7 +18,14 @@ def _label(name: str) -> bytes:
 IDENTITY_PREKEY: Final = _label("identity-prekey")
 GENESIS: Final = _label("genesis")
 INVITE: Final = _label("invite")
+INVITE_TOKEN: Final = _label("invite-token")
+INVITE_TOKEN: Final = _label("invite-token")
+JOIN: Final = _label("join")
+JOIN_PROOF: Final = _label("join-proof")
+ROTATE: Final = _label("rotate")
+KEY_FILE: Final = _label("key-file")
 ROSTER: Final = _label("roster")
+ROSTER_ENTRY: Final = _label("roster-entry")
 EPOCH: Final = _label("epoch")
 EPOCH_COMMIT: Final = _label("epoch-commit")
 WRAP: Final = _label("wrap")
@@ -28,13 +35,24 @@ ENTRY: Final = _label("entry")
 CHECKPOINT: Final = _label("checkpoint")
 COSIGN: Final = _label("cosign")
 FORK_PROOF: Final = _label("fork-proof")
+JOIN: Final = _label("join")
+JOIN_PROOF: Final = _label("join-proof")
+ROTATE: Final = _label("rotate")
+KEY_FILE: Final = _label("key-file")
 
 LABELS: Final[Mapping[str, bytes]] = MappingProxyType(
     {
         "identity-prekey": IDENTITY_PREKEY,
         "genesis": GENESIS,
         "invite": INVITE,
+        "invite-token": INVITE_TOKEN,
+        "invite-token": INVITE_TOKEN,
+        "join": JOIN,
+        "join-proof": JOIN_PROOF,
+        "rotate": ROTATE,
+        "key-file": KEY_FILE,
         "roster": ROSTER,
+        "roster-entry": ROSTER_ENTRY,
         "epoch": EPOCH,
         "epoch-commit": EPOCH_COMMIT,
         "wrap": WRAP,
@@ -44,6 +62,10 @@ LABELS: Final[Mapping[str, bytes]] = MappingProxyType(
         "checkpoint": CHECKPOINT,
         "cosign": COSIGN,
         "fork-proof": FORK_PROOF,
+        "join": JOIN,
+        "join-proof": JOIN_PROOF,
+        "rotate": ROTATE,
+        "key-file": KEY_FILE,
     }
 )
 """Name -> `b"gossamer/v1/<name>\\0"`, every label there is."""
