@@ -50,15 +50,17 @@ class EpochRing(EpochKeys):
         self._retired = max(self._retired, self.current - 1)
 
     def follow(self, roster: Roster) -> bool:
-        """Take up the epochs that were announced since the last call; True if `current` moved.
+        """Take up the epochs that were announced since the last call; True if `current`, or
+        its secret, is another now.
 
         Raises EpochError after all were read if the newest gave us no secret that fits its
         commitment. Older ones may be wrapped to a prekey that we do not have any more.
         """
+        before = self._newest()
         if self._read_hash is not None and roster.hash_at(self._read) != self._read_hash:
             self._secrets.clear()  # a fork was resolved: what we read is not the chain any more
             self._read = self._retired = 0
-        before, failure = self.current, None
+        failure: EpochError | None = None
         for entry in roster.entries[self._read :]:
             wrapped = entry.wraps.get(self._own)
             if entry.kind is RosterKind.EPOCH and wrapped is not None:
@@ -70,7 +72,10 @@ class EpochRing(EpochKeys):
         self._read, self._read_hash = len(roster), roster.head_hash
         if failure is not None:
             raise failure
-        return self.current != before
+        return self._newest() != before
+
+    def _newest(self) -> tuple[int, bytes | None]:
+        return self.current, self._secrets.get(self.current)
 
     def _unwrap(self, entry: RosterEntry, wrapped: bytes) -> bytes:
         info = wrap_info(entry.swarm, entry.epoch, self._own, entry.prev)

@@ -38,10 +38,6 @@ class Reason(StrEnum):
     BAD_ROSTER = "bad-roster"
     NOT_A_STEWARD = "not-a-steward"
     BAD_INVITE = "bad-invite"
-    BAD_JOIN = "bad-join"
-    BAD_ROSTER = "bad-roster"
-    NOT_A_STEWARD = "not-a-steward"
-    BAD_INVITE = "bad-invite"
     BAD_REQUEST = "bad-request"
     UNEXPECTED = "unexpected"
 
@@ -89,26 +85,6 @@ class InviteError(PeerError):
 
 class JoinError(PeerError):
     """Bytes are not a message of the protocol by which devices join."""
-
-
-class KeyFileError(GossamerError):
-    """The file with this device's keys cannot be used."""
-
-
-class RosterError(PeerError):
-    """Bytes are not the next entry of this swarm's roster."""
-
-
-class EpochError(PeerError):
-    """A steward's wrap does not hold the secret of the epoch."""
-
-
-class InviteError(PeerError):
-    """Text is not an invite."""
-
-
-class JoinError(PeerError):
-    """Bytes are no message of the JOIN protocol."""
 
 
 class KeyFileError(GossamerError):

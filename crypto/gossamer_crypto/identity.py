@@ -78,10 +78,6 @@ class Identity:
         """The 32 private bytes, for the key file and for the network's own handshake."""
         return self._key.private_bytes_raw()
 
-    def to_seed(self) -> bytes:
-        """The 32-byte private seed, for the key file and nothing else."""
-        return self._key.private_bytes_raw()
-
     def sign(self, label: bytes, message: bytes) -> bytes:
         """The 64-byte Ed25519 signature of `label || message`, with a label of `labels.LABELS`."""
         return self._key.sign(label + message)

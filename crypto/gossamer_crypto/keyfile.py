@@ -1,12 +1,14 @@
 """The file with a device's private keys: only for its owner, replaced whole, encrypted on request.
 
 Layout: a MessagePack array [1, salt, nonce, payload]. Without a passphrase salt and nonce are empty
-and the payload is the keys: the identity's seed and the prekeys, 32 bytes each, newest first. With
-one it is ChaCha20-Poly1305 of these under scrypt(passphrase, salt) (RFC 7914).
+and the payload is the keys (the identity's seed, then the prekeys, newest first) and a SHA-256 of
+them all, 32 bytes each. With one it is ChaCha20-Poly1305 of these under scrypt(passphrase, salt)
+(RFC 7914). The hash is there for SD cards: a flipped bit would make another identity.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import stat
@@ -45,7 +47,8 @@ def save_keys(path: Path, keys: Keys, passphrase: str | None) -> None:
     """Write or replace the file, mode 0600, whole or not at all. Raises KeyFileError."""
     if not 1 <= len(keys.prekeys) <= PREKEYS_MAX:
         raise ValueError(f"a device has 1 to {PREKEYS_MAX} prekeys")
-    payload = b"".join((keys.identity.seed(), *(prekey.to_bytes() for prekey in keys.prekeys)))
+    secret = b"".join((keys.identity.seed(), *(prekey.to_bytes() for prekey in keys.prekeys)))
+    payload = secret + _checksum(secret)
     salt = nonce = b""
     if passphrase is not None:
         salt, nonce = secrets.token_bytes(_SALT_BYTES), secrets.token_bytes(_NONCE_BYTES)
@@ -64,8 +67,10 @@ def load_keys(path: Path, passphrase: str | None) -> Keys:
             payload = _cipher(passphrase, salt).decrypt(nonce, payload, KEY_FILE)
         except InvalidTag:
             raise KeyFileError(f"{path}: wrong passphrase, or the file is damaged") from None
-    keys = [payload[at : at + _KEY_BYTES] for at in range(0, len(payload), _KEY_BYTES)]
-    if len(payload) % _KEY_BYTES or not 2 <= len(keys) <= 1 + PREKEYS_MAX:
+    secret, checksum = payload[:-_KEY_BYTES], payload[-_KEY_BYTES:]
+    keys = [secret[at : at + _KEY_BYTES] for at in range(0, len(secret), _KEY_BYTES)]
+    whole = len(secret) % _KEY_BYTES == 0 and checksum == _checksum(secret)
+    if not whole or not 2 <= len(keys) <= 1 + PREKEYS_MAX:
         raise KeyFileError(f"{path}: is damaged; restore it from a backup")
     return Keys(Identity.from_seed(keys[0]), tuple(map(PrekeySecret.from_bytes, keys[1:])))
 
@@ -95,6 +100,10 @@ def _read(path: Path) -> tuple[bytes, bytes, bytes]:
     if len(raw) > _FILE_BYTES_MAX or lengths not in ((0, 0), (_SALT_BYTES, _NONCE_BYTES)):
         raise KeyFileError(f"{path}: is not a key file, or it is damaged")
     return salt, nonce, payload
+
+
+def _checksum(secret: bytes) -> bytes:
+    return hashlib.sha256(KEY_FILE + secret).digest()
 
 
 def _cipher(passphrase: str, salt: bytes) -> ChaCha20Poly1305:

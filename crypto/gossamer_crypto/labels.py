@@ -19,7 +19,6 @@ IDENTITY_PREKEY: Final = _label("identity-prekey")
 GENESIS: Final = _label("genesis")
 INVITE: Final = _label("invite")
 INVITE_TOKEN: Final = _label("invite-token")
-INVITE_TOKEN: Final = _label("invite-token")
 JOIN: Final = _label("join")
 JOIN_PROOF: Final = _label("join-proof")
 ROTATE: Final = _label("rotate")
@@ -35,17 +34,12 @@ ENTRY: Final = _label("entry")
 CHECKPOINT: Final = _label("checkpoint")
 COSIGN: Final = _label("cosign")
 FORK_PROOF: Final = _label("fork-proof")
-JOIN: Final = _label("join")
-JOIN_PROOF: Final = _label("join-proof")
-ROTATE: Final = _label("rotate")
-KEY_FILE: Final = _label("key-file")
 
 LABELS: Final[Mapping[str, bytes]] = MappingProxyType(
     {
         "identity-prekey": IDENTITY_PREKEY,
         "genesis": GENESIS,
         "invite": INVITE,
-        "invite-token": INVITE_TOKEN,
         "invite-token": INVITE_TOKEN,
         "join": JOIN,
         "join-proof": JOIN_PROOF,
@@ -62,10 +56,6 @@ LABELS: Final[Mapping[str, bytes]] = MappingProxyType(
         "checkpoint": CHECKPOINT,
         "cosign": COSIGN,
         "fork-proof": FORK_PROOF,
-        "join": JOIN,
-        "join-proof": JOIN_PROOF,
-        "rotate": ROTATE,
-        "key-file": KEY_FILE,
     }
 )
 """Name -> `b"gossamer/v1/<name>\\0"`, every label there is."""

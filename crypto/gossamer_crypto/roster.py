@@ -14,101 +14,36 @@ not a fork, and verifying costs the same for one member and for a thousand.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import IntEnum
 from types import MappingProxyType
-from typing import Final, Literal
 
-import msgspec
-
-from gossamer_crypto.envelope import HASH_BYTES
-from gossamer_crypto.epoch import epoch_commitment
+from gossamer_crypto.epoch import epoch_commitment, wrap_info
 from gossamer_crypto.errors import IdentityError, Reason, RosterError
 from gossamer_crypto.genesis import Genesis
-from gossamer_crypto.identity import (
-    PEER_ID_BYTES,
-    SIGNATURE_BYTES,
-    Identity,
-    PeerId,
-    peer_id_text,
-    verify,
+from gossamer_crypto.identity import Identity, PeerId, peer_id_text
+from gossamer_crypto.prekey import Prekey
+from gossamer_crypto.roster_entry import (
+    MEMBERS_MAX,
+    ROSTER_ENTRY_BYTES_MAX,
+    RosterEntry,
+    RosterKind,
+    add_payload,
+    epoch_payload,
+    parse_roster_entry,
+    sign_roster_entry,
 )
-from gossamer_crypto.labels import ROSTER, ROSTER_ENTRY
-from gossamer_crypto.prekey import PREKEY_BYTES, Prekey
-from gossamer_crypto.wrap import WRAP_BYTES, wrap_info, wrap_secret
+from gossamer_crypto.wrap import wrap_secret
 
-ROSTER_ENTRY_BYTES_MIN: Final = 200
-ROSTER_ENTRY_BYTES_MAX: Final = 256 * 1024
-MEMBERS_MAX: Final = 1024
-
-
-class RosterKind(IntEnum):
-    """What an entry does."""
-
-    ADD = 1  # a member, or the next prekey of one
-    REMOVE = 2  # a member, for ever
-    EPOCH = 3  # a new secret for all members
-
-
-_INT_MAX = 2**63 - 1
-_VERSION = 1
-_SIGNATURE_FIELD_BYTES = 2 + SIGNATURE_BYTES  # bin8 header and content, always last
-_RECORD_BYTES = PEER_ID_BYTES + WRAP_BYTES
-_NO_WRAPS: Mapping[PeerId, bytes] = MappingProxyType({})
-
-# After version and kind: swarm, index, prev, steward; then what the kind needs; then the signature.
-_Add = tuple[
-    Literal[1], Literal[1], bytes, int, bytes, bytes, bytes, bytes, bytes, bytes, bytes
-]  # member, inviter, prekey, signature of the prekey
-_Remove = tuple[Literal[1], Literal[2], bytes, int, bytes, bytes, bytes, bytes]  # member
-_Epoch = tuple[
-    Literal[1], Literal[3], bytes, int, bytes, bytes, int, bytes, bytes, bytes
-]  # epoch, commitment, wraps
-_DECODERS: Mapping[int, msgspec.msgpack.Decoder[tuple[int | bytes, ...]]] = {
-    RosterKind.ADD: msgspec.msgpack.Decoder(_Add),
-    RosterKind.REMOVE: msgspec.msgpack.Decoder(_Remove),
-    RosterKind.EPOCH: msgspec.msgpack.Decoder(_Epoch),
-}
-# Lengths of the fields between version and signature; None: an int; -1: looked at elsewhere.
-_COMMON = (HASH_BYTES, None, HASH_BYTES, PEER_ID_BYTES)
-_LENGTHS: Mapping[int, tuple[int | None, ...]] = {
-    RosterKind.ADD: (*_COMMON, PEER_ID_BYTES, PEER_ID_BYTES, PREKEY_BYTES, SIGNATURE_BYTES),
-    RosterKind.REMOVE: (*_COMMON, PEER_ID_BYTES),
-    RosterKind.EPOCH: (*_COMMON, None, HASH_BYTES, -1),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class RosterEntry:
-    """One entry in the right shape, as `parse_roster_entry` makes it; not verified.
-
-    hash, prev, swarm, commitment: 32 bytes. member: of ADD and REMOVE; inviter, prekey: of ADD;
-    epoch, commitment and wraps (peer -> 80 bytes, in order of peers): of EPOCH. What the kind does
-    not have is None, zero or empty.
-    """
-
-    raw: bytes = field(repr=False)
-    hash: bytes
-    kind: RosterKind
-    swarm: bytes
-    index: int
-    prev: bytes
-    steward: PeerId
-    member: PeerId | None = None
-    inviter: PeerId | None = None
-    prekey: Prekey | None = None
-    epoch: int = 0
-    commitment: bytes = b""
-    wraps: Mapping[PeerId, bytes] = field(default=_NO_WRAPS, repr=False)
-
-    def verify(self) -> None:
-        """Return if `steward` signed this; RosterError (BAD_SIGNATURE) otherwise."""
-        try:
-            verify(self.steward, ROSTER, self.hash, self.raw[-SIGNATURE_BYTES:])
-        except IdentityError as error:
-            raise RosterError(Reason.BAD_SIGNATURE, error.detail) from None
+__all__ = [
+    "MEMBERS_MAX",
+    "ROSTER_ENTRY_BYTES_MAX",
+    "Member",
+    "Roster",
+    "RosterEntry",
+    "RosterKind",
+    "parse_roster_entry",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,87 +56,14 @@ class Member:
     since: int
 
 
-def parse_roster_entry(raw: bytes) -> RosterEntry:
-    """The entry in `raw`, neither verified nor applied. RosterError: TOO_LARGE, or BAD_ROSTER for
-    bytes that are not the one encoding of an entry.
-    """
-    if len(raw) > ROSTER_ENTRY_BYTES_MAX:
-        raise RosterError(Reason.TOO_LARGE, f"{len(raw)} bytes")
-    kind, fields = _decode(raw)
-    swarm, index, prev, steward, *rest = fields
-    assert isinstance(swarm, bytes)
-    assert isinstance(index, int)
-    assert isinstance(prev, bytes)
-    assert isinstance(steward, bytes)
-    body = raw[:-_SIGNATURE_FIELD_BYTES]
-    digest = hashlib.sha256(ROSTER_ENTRY + body).digest()
-    entry = RosterEntry(raw, digest, kind, swarm, index, prev, PeerId(steward))
-    match rest:
-        case [bytes(member), bytes(inviter), bytes(public), bytes(signature)]:
-            owner = PeerId(member)
-            prekey = Prekey(owner, public, signature)
-            return replace(entry, member=owner, inviter=PeerId(inviter), prekey=prekey)
-        case [bytes(member)]:
-            return replace(entry, member=PeerId(member))
-        case [int(epoch), bytes(commitment), bytes(packed)]:
-            wraps = _unpack_wraps(packed)
-            return replace(entry, epoch=epoch, commitment=commitment, wraps=wraps)
-    raise AssertionError(kind)
-
-
-def _decode(raw: bytes) -> tuple[RosterKind, tuple[int | bytes, ...]]:
-    # Array header, version and kind are one byte each in the only encoding that is accepted.
-    decoder = _DECODERS.get(raw[2]) if len(raw) >= ROSTER_ENTRY_BYTES_MIN else None
-    if decoder is None:
-        raise _refused("not an entry")
-    try:
-        fields = decoder.decode(raw)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise _refused(f"not an entry: {error}") from None
-    kind = RosterKind(raw[2])
-    for value, length in zip(fields[2:], (*_LENGTHS[kind], SIGNATURE_BYTES), strict=True):
-        if isinstance(value, int):
-            if not 0 <= value <= _INT_MAX:
-                raise _refused("integer out of range")
-        elif length != -1 and len(value) != length:
-            raise _refused(f"a field of {len(value)} bytes, not {length}")
-    if msgspec.msgpack.encode(fields) != raw:
-        raise _refused("not the one encoding")
-    return kind, fields[2:-1]
-
-
-def _unpack_wraps(packed: bytes) -> Mapping[PeerId, bytes]:
-    count, rest = divmod(len(packed), _RECORD_BYTES)
-    if rest or not 1 <= count <= MEMBERS_MAX:
-        raise _refused(f"{len(packed)} bytes of wraps")
-    wraps: dict[PeerId, bytes] = {}
-    last = b""
-    for at in range(0, len(packed), _RECORD_BYTES):
-        peer = packed[at : at + PEER_ID_BYTES]
-        if peer <= last:
-            raise _refused("wraps are not in order")
-        last = peer
-        wraps[PeerId(peer)] = packed[at + PEER_ID_BYTES : at + _RECORD_BYTES]
-    return MappingProxyType(wraps)
-
-
-def sign_roster_entry(steward: Identity, kind: RosterKind, *fields: int | bytes) -> bytes:
-    """An entry of `fields` (swarm, index, prev, then what the kind needs) in its only encoding."""
-    swarm, index, prev, *rest = fields
-    unsigned = (_VERSION, int(kind), swarm, index, prev, steward.peer_id, *rest)
-    body = msgspec.msgpack.encode((*unsigned, bytes(SIGNATURE_BYTES)))[:-_SIGNATURE_FIELD_BYTES]
-    signature = steward.sign(ROSTER, hashlib.sha256(ROSTER_ENTRY + body).digest())
-    return msgspec.msgpack.encode((*unsigned, signature))
-
-
 @dataclass(frozen=True, slots=True)
 class _State:
     """What a chain of entries amounts to. `after` makes the next one, or refuses."""
 
-    members: Mapping[PeerId, Member] = field(default_factory=dict)
+    members: dict[PeerId, Member] = field(default_factory=dict)
     inviters: Mapping[PeerId, PeerId] = field(default_factory=dict)  # removed ones as well
     removals: Mapping[PeerId, RosterEntry] = field(default_factory=dict)
-    epochs: tuple[RosterEntry, ...] = ()
+    epoch: int = 0
 
     def after(self, entry: RosterEntry, stewards: Sequence[PeerId]) -> _State:
         match entry.kind:
@@ -250,11 +112,11 @@ class _State:
         return replace(self, members=members, removals={**self.removals, peer: entry})
 
     def _renewed(self, entry: RosterEntry) -> _State:
-        if entry.epoch != len(self.epochs) + 1:
-            raise _refused(f"epoch {entry.epoch} after epoch {len(self.epochs)}")
+        if entry.epoch != self.epoch + 1:
+            raise _refused(f"epoch {entry.epoch} after epoch {self.epoch}")
         if entry.wraps.keys() != self.members.keys():
             raise _refused("an epoch has one wrap for each member and no other")
-        return replace(self, epochs=(*self.epochs, entry))
+        return replace(self, epoch=entry.epoch)
 
 
 class Roster:
@@ -283,12 +145,25 @@ class Roster:
     @property
     def head_hash(self) -> bytes:
         """Hash of the newest entry, 32 bytes; the swarm id before the first."""
-        return self._hash_at(len(self._entries))
+        return self._entries[-1].hash if self._entries else self._swarm
+
+    def hash_at(self, count: int) -> bytes | None:
+        """Hash of the newest of the first `count` entries, which is the `prev` of the one after
+        them; None if there are fewer.
+        """
+        if not 0 <= count <= len(self._entries):
+            return None
+        return self._entries[count - 1].hash if count else self._swarm
+
+    @property
+    def entries(self) -> Sequence[RosterEntry]:
+        """All entries in order."""
+        return tuple(self._entries)
 
     @property
     def epoch(self) -> int:
         """The newest epoch announced; 0 before the first."""
-        return len(self._state.epochs)
+        return self._state.epoch
 
     @property
     def forked(self) -> bool:
@@ -298,12 +173,7 @@ class Roster:
     @property
     def members(self) -> Mapping[PeerId, Member]:
         """The members as of now; a later entry makes another mapping and leaves this one be."""
-        return MappingProxyType(dict(self._state.members))
-
-    @property
-    def epochs(self) -> tuple[RosterEntry, ...]:
-        """The EPOCH entries in order: epoch e is at e - 1."""
-        return self._state.epochs
+        return MappingProxyType(self._state.members)
 
     def was_removed(self, peer: PeerId) -> bool:
         """Whether `peer` was a member and is none any more, for ever."""
@@ -338,7 +208,7 @@ class Roster:
             raise RosterError(Reason.NOT_A_STEWARD, peer_id_text(entry.steward))
         entry.verify()
         state = self._state
-        if index < count or entry.prev != self._hash_at(index):
+        if index < count or entry.prev != self.hash_at(index):
             state = self._state_before_fork(entry)
         self._state = state.after(entry, self._stewards)
         self._entries[index:] = [entry]
@@ -348,16 +218,14 @@ class Roster:
         """What one lacks who says that it holds `count` entries up to `head_hash`: all after those
         if we hold the same, else all. Any values are harmless.
         """
-        same = 0 <= count <= len(self._entries) and self._hash_at(count) == head_hash
+        same = self.hash_at(count) == head_hash
         return tuple(self._entries[count if same else 0 :])
 
     # For stewards. What these return is checked when it is extended with, like anyone's.
 
     def make_add(self, steward: Identity, prekey: Prekey, inviter: PeerId) -> bytes:
         """The next entry: the owner of `prekey` becomes a member, or has a new prekey."""
-        return self._make(
-            steward, RosterKind.ADD, prekey.owner, inviter, prekey.public, prekey.signature
-        )
+        return self._make(steward, RosterKind.ADD, add_payload(prekey, inviter))
 
     def make_remove(self, steward: Identity, member: PeerId) -> bytes:
         """The next entry: `member` is removed for ever. An epoch should follow."""
@@ -366,23 +234,25 @@ class Roster:
     def make_epoch(self, steward: Identity, secret: bytes) -> bytes:
         """The next entry: the next epoch, with `secret` (32 fresh random bytes) for each member."""
         epoch, prev = self.epoch + 1, self.head_hash
-        wraps = b"".join(
-            peer + wrap_secret(secret, member.prekey.public, self._info(epoch, peer, prev))
-            for peer, member in sorted(self._state.members.items())
-        )
+        wraps = {
+            peer: wrap_secret(
+                secret, member.prekey.public, wrap_info(self._swarm, epoch, peer, prev)
+            )
+            for peer, member in self._state.members.items()
+        }
         commitment = epoch_commitment(secret, self._swarm, epoch)
-        return self._make(steward, RosterKind.EPOCH, epoch, commitment, wraps)
+        payload = epoch_payload(epoch, commitment, wraps)
+        return self._make(steward, RosterKind.EPOCH, payload)
 
-    def _info(self, epoch: int, peer: PeerId, prev: bytes) -> bytes:
-        return wrap_info(self._swarm, epoch, peer, prev)
-
-    def _make(self, steward: Identity, kind: RosterKind, *fields: int | bytes) -> bytes:
-        place = (self._swarm, len(self._entries), self.head_hash)
-        return sign_roster_entry(steward, kind, *place, *fields)
-
-    def _hash_at(self, count: int) -> bytes:
-        """The hash that the entry at index `count` names as its predecessor."""
-        return self._entries[count - 1].hash if count else self._swarm
+    def _make(self, steward: Identity, kind: RosterKind, payload: bytes) -> bytes:
+        return sign_roster_entry(
+            steward,
+            swarm=self._swarm,
+            index=len(self._entries),
+            prev=self.head_hash,
+            kind=kind,
+            payload=payload,
+        )
 
     def _state_before_fork(self, entry: RosterEntry) -> _State:
         """The state at which `entry` parts from our branch, if it is the one to follow.
@@ -390,7 +260,7 @@ class Roster:
         It was verified, so whoever shows it has shown that a steward signed two rosters.
         """
         self._forked = True
-        if entry.prev != self._hash_at(entry.index):
+        if entry.prev != self.hash_at(entry.index):
             raise RosterError(Reason.FORK, "continues a branch that parts further back")
         if entry.hash > self._entries[entry.index].hash:
             raise RosterError(Reason.FORK, "the branch with the higher hash")

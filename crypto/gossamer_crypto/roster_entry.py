@@ -1,7 +1,7 @@
 """One entry of a roster: a steward's signed word on who is a member and which epoch it is.
 
 On the wire: a MessagePack array [body, signature]; the body is an array of one int-and-bin shape,
-and the signature is over the body's bytes as they came. Format: docs/spec/roster.md.
+and the signature is over the hash of the body's bytes as they came. Format: docs/spec/roster.md.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from gossamer_crypto.identity import (
     check_peer_id,
     verify,
 )
-from gossamer_crypto.labels import ROSTER
+from gossamer_crypto.labels import ROSTER, ROSTER_ENTRY
 from gossamer_crypto.prekey import PREKEY_BYTES, Prekey
 from gossamer_crypto.wrap import WRAP_BYTES
 
@@ -58,9 +58,9 @@ class RosterEntry:
     (member -> `WRAP_BYTES` bytes).
     """
 
-    raw: bytes
-    signed: bytes
-    signature: bytes
+    raw: bytes = field(repr=False)
+    signed: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
     swarm: bytes
     index: int
     prev: bytes
@@ -73,14 +73,18 @@ class RosterEntry:
     commitment: bytes = b""
     wraps: Mapping[PeerId, bytes] = field(default_factory=lambda: _NOBODY)
 
-    @property
-    def hash(self) -> bytes:
-        """SHA-256 of label and signed body: 32 bytes. The signature is left out."""
-        return hashlib.sha256(ROSTER + self.signed).digest()
+    hash: bytes = field(init=False)
+    """SHA-256 of label and signed body: 32 bytes. The signature is left out."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hash", _hash(self.signed))
 
     def verify(self) -> None:
-        """Return if the steward signed it; IdentityError if not."""
-        verify(self.steward, ROSTER, self.signed, self.signature)
+        """Return if the steward signed it; RosterError (BAD_SIGNATURE) if not."""
+        try:
+            verify(self.steward, ROSTER, self.hash, self.signature)
+        except IdentityError as error:
+            raise RosterError(Reason.BAD_SIGNATURE, error.detail) from None
 
 
 def parse_roster_entry(raw: bytes) -> RosterEntry:
@@ -90,7 +94,7 @@ def parse_roster_entry(raw: bytes) -> RosterEntry:
     try:
         signed, signature = _OUTER.decode(raw)
         body: _Body = _BODY.decode(signed)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise _refused(f"not a roster entry: {error}") from None
     again = msgspec.msgpack.encode((msgspec.msgpack.encode(body), signature))
     if again != raw:
@@ -126,7 +130,7 @@ def sign_roster_entry(
     """The bytes of a new entry, signed by `steward`."""
     body: _Body = (1, swarm, index, prev, int(kind), steward.peer_id, payload)
     signed = msgspec.msgpack.encode(body)
-    return msgspec.msgpack.encode((signed, steward.sign(ROSTER, signed)))
+    return msgspec.msgpack.encode((signed, steward.sign(ROSTER, _hash(signed))))
 
 
 def add_payload(prekey: Prekey, inviter: PeerId) -> bytes:
@@ -138,6 +142,10 @@ def epoch_payload(epoch: int, commitment: bytes, wraps: Mapping[PeerId, bytes]) 
     """The payload of an EPOCH, members in PeerId order."""
     rows = [member + wraps[member] for member in sorted(wraps)]
     return b"".join((epoch.to_bytes(8, "big"), commitment, *rows))
+
+
+def _hash(signed: bytes) -> bytes:
+    return hashlib.sha256(ROSTER_ENTRY + signed).digest()
 
 
 def _parse_add(payload: bytes) -> dict[str, object]:

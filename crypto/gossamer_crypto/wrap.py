@@ -12,8 +12,6 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
 from gossamer_crypto.errors import EpochError, Reason
-from gossamer_crypto.identity import PeerId
-from gossamer_crypto.labels import WRAP
 from gossamer_crypto.prekey import PrekeySecret, load_prekey
 
 WRAP_BYTES: Final = 80
@@ -21,11 +19,6 @@ WRAP_BYTES: Final = 80
 
 _SECRET_BYTES = 32
 _SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.CHACHA20_POLY1305)
-
-
-def wrap_info(swarm: bytes, epoch: int, member: PeerId, prev: bytes) -> bytes:
-    """What a wrap is bound to: swarm id, epoch, member, and the hash of the roster entry before."""
-    return b"".join((WRAP, swarm, epoch.to_bytes(8, "big"), member, prev))
 
 
 def wrap_secret(secret: bytes, prekey_public: bytes, info: bytes) -> bytes:
@@ -39,8 +32,7 @@ def wrap_secret(secret: bytes, prekey_public: bytes, info: bytes) -> bytes:
 
 
 def unwrap_secret(wrapped: bytes, prekey: PrekeySecret, info: bytes) -> bytes:
-    """The 32-byte secret; EpochError (UNDECRYPTABLE) if it was not wrapped to `prekey` and `info`.
-    """
+    """The 32-byte secret. EpochError (UNDECRYPTABLE): not wrapped to this `prekey` and `info`."""
     if len(wrapped) != WRAP_BYTES:
         raise EpochError(Reason.UNDECRYPTABLE, f"a wrap of {len(wrapped)} bytes, not {WRAP_BYTES}")
     try:
