@@ -23,12 +23,16 @@ from gossamer_crypto.envelope import Envelope, Kind, seal
 from gossamer_crypto.identity import Identity
 from gossamer_transport.codec import Codec, Coded, Vector, decode, encode, snap
 from gossamer_transport.delta import pack_delta, pack_keyframe
+from gossamer_transport.hello import HelloRequest, HelloResponse, HelloStanding
 from gossamer_transport.replica import Replica
 from gossamer_transport.wire import (
+    AddressesFrame,
+    AnnounceFrame,
     EntryFrame,
     FollowFrame,
     Frame,
     HeadFrame,
+    RosterFrame,
     UnfollowFrame,
     WantFrame,
     pack_frame,
@@ -37,6 +41,8 @@ from gossamer_transport.wire import (
 VECTORS = Path(__file__).parent.parent / "tests" / "vectors" / "codec.json"
 SIZES = (1, 255, 256, 257)
 BOUND = 100.0
+ADDRESSES = ("/ip4/192.0.2.1/tcp/4001", "/dns4/garden.example/tcp/4001")
+NINE = [b"/%d" % number for number in range(9)]
 NO_RANDOMNESS = np.random.default_rng(0)  # sign1 and float32 draw nothing
 
 
@@ -209,8 +215,43 @@ def frame_vectors() -> list[dict[str, Any]]:
         "follow": FollowFrame(300),
         "unfollow": UnfollowFrame(),
         "want": WantFrame(envelope.entry_hash),
+        "announce": AnnounceFrame(envelope.head),
+        "roster": RosterFrame(b"any bytes"),
+        "addresses": AddressesFrame(envelope.header.author, ADDRESSES),
     }
     return [{"name": name, "frame": pack_frame(frame).hex()} for name, frame in frames.items()]
+
+
+def hello_vectors() -> dict[str, Any]:
+    envelope = example_envelope()
+    swarm = envelope.header.swarm
+    request = HelloRequest(
+        swarm_id=swarm,
+        epoch=1,
+        roster_len=2,
+        roster_head=b"\x55" * 32,
+        unix_time=1_800_000_000,
+        version="0.2.0",
+    )
+    response = HelloResponse(
+        swarm_id=swarm,
+        epoch=2,
+        roster_len=4,
+        roster_head=b"\x66" * 32,
+        unix_time=1_800_000_001,
+        version="0.2.0",
+        standing=HelloStanding.MEMBER,
+        roster=(b"entry 2", b"entry 3"),
+        frames=(
+            pack_frame(AnnounceFrame(envelope.head)),
+            pack_frame(AddressesFrame(envelope.header.author, ADDRESSES)),
+        ),
+    )
+    return {
+        "request": request.pack().hex(),
+        "response": response.pack().hex(),
+        "to a stranger": HelloResponse.to_stranger(swarm).pack().hex(),
+    }
 
 
 def refused_frames() -> list[dict[str, Any]]:
@@ -234,6 +275,14 @@ def refused_frames() -> list[dict[str, Any]]:
         ("a step beyond 63 bits", "bad-frame", msgpack.packb([3, 2**63])),
         ("want of 31 bytes", "bad-frame", msgpack.packb([5, bytes(31)])),
         ("want as a str", "bad-frame", msgpack.packb([5, "a" * 32])),
+        ("kind 15", "bad-frame", msgpack.packb([15, bytes(9)])),
+        ("kind 19", "bad-frame", msgpack.packb([19, bytes(9)])),
+        ("addresses of 31 bytes", "bad-frame", msgpack.packb([18, bytes(31), b"/a"])),
+        ("no addresses", "bad-frame", msgpack.packb([18, bytes(32), b""])),
+        ("nine addresses", "bad-frame", msgpack.packb([18, bytes(32), b"\n".join(NINE)])),
+        ("an address twice", "bad-frame", msgpack.packb([18, bytes(32), b"/a\n/a"])),
+        ("an address with a space", "bad-frame", msgpack.packb([18, bytes(32), b"/a b"])),
+        ("an address of 257 bytes", "bad-frame", msgpack.packb([18, bytes(32), b"/" * 257])),
         ("a nested array", "bad-frame", msgpack.packb([3, [1]])),
         ("an empty nested array", "bad-frame", msgpack.packb([3, []])),
         ("an extension", "bad-frame", msgpack.packb([3, msgpack.ExtType(1, b"a")])),
@@ -277,6 +326,7 @@ def build() -> dict[str, Any]:
         "refused_deltas": refused_bodies(),
         "frames": frame_vectors(),
         "refused_frames": refused_frames(),
+        "hello": hello_vectors(),
     }
 
 

@@ -5,11 +5,14 @@ docs/spec/feed.md); nothing changes state before the signature holds. A delta th
 in a small buffer for the one before it; a gap that lasts until the next round is healed by asking
 the peer for everything since our replica's step. What is refused is answered by a `Refusal` that
 says who is to blame: the sender until the signature holds, the author after it.
+
+An author that lost its store begins a new feed under a higher incarnation, from the genesis
+replica, and so does our replica of it. What still comes of the old feed is refused from then on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 
 from gossamer_agent.contract import Contract
@@ -49,6 +52,7 @@ class Followed:
     replica: Replica
     since_round: int  # own round in which we began to follow
     moved_round: int  # own round in which the replica last moved
+    incarnation: int = 0  # of the feed that the replica follows
     early: dict[int, Delta] = field(default_factory=dict)  # step -> delta that waits for a gap
     wanted: bytes | None = None  # entry hash that we pulled last
 
@@ -85,7 +89,8 @@ class Following:
         """Begin at the genesis replica, which every member holds."""
         reader = self._left.pop(peer, None) or FeedReader(peer)
         reader.forget()  # the new replica needs the entries of the window once more
-        self._followed[peer] = Followed(reader, self._fresh(), round_, round_)
+        incarnation = 0 if reader.highest is None else reader.highest.header.incarnation
+        self._followed[peer] = Followed(reader, self._fresh(), round_, round_, incarnation)
         return [Send(peer=peer, frame=pack_frame(FollowFrame(0)))]
 
     def unfollow(self, peer: PeerId) -> list[Effect]:
@@ -96,6 +101,21 @@ class Following:
         if len(self._left) > READERS_KEPT:
             del self._left[next(iter(self._left))]
         return [Send(peer=peer, frame=pack_frame(UnfollowFrame()))]
+
+    def watermarks(self) -> list[Head]:
+        """The highest recorded head of each peer we follow or left, those we left first."""
+        readers = [*self._left.values(), *(self._followed[peer].reader for peer in self.peers)]
+        return [reader.highest for reader in readers if reader.highest is not None]
+
+    def restore(self, watermarks: Iterable[Head]) -> None:
+        """Remember, before anybody is followed, how far each feed was read by an earlier run.
+
+        The heads, `READERS_KEPT` at most, were verified. Entries below the window of each are
+        refused as ever; those in the window are taken once more, because the replicas are gone.
+        """
+        assert not self._followed, "readers of an earlier run come before those of this one"
+        for head in list(watermarks)[-READERS_KEPT:]:
+            self._left[head.header.author] = FeedReader.after(head)
 
     def heal(self, round_: int) -> list[Effect]:
         """Ask every peer whose replica has a gap or stood still for what we lack; renew leases."""
@@ -167,7 +187,7 @@ class Following:
             return Refusal(sender, Reason.NOT_A_MEMBER, "")
         doubt: FeedError | None = None
         try:
-            verdict = followed.reader.check(head)
+            verdict = _peek(head, followed)
         except FeedError as error:
             if error.reason is Reason.REPLAYED:
                 culprit = None if sender == header.author else sender
@@ -189,10 +209,12 @@ class Following:
         size, codec = self._contract.parameters, self._policy.codec
         if envelope.header.kind is Kind.DELTA:
             delta = unpack_delta(body, size, codec)
+            self._follow_incarnation(followed, envelope.header.incarnation)
             if not self._place(followed, delta):
                 return  # not recorded: it will be asked for again
         elif envelope.header.kind is Kind.KEYFRAME:
             keyframe = unpack_keyframe(body, size, codec)
+            self._follow_incarnation(followed, envelope.header.incarnation)
             if keyframe.step > followed.replica.step:
                 followed.replica.restart(keyframe)
                 followed.moved_round = round_
@@ -200,6 +222,14 @@ class Following:
             raise FeedError(Reason.UNEXPECTED, "an entry that followers are not sent")
         followed.reader.record(envelope.head)
         self._catch_up(followed, round_)
+
+    def _follow_incarnation(self, followed: Followed, incarnation: int) -> None:
+        """Begin again at the genesis replica where the author did. Its signature was verified."""
+        if incarnation > followed.incarnation:
+            followed.incarnation = incarnation
+            followed.replica = self._fresh()
+            followed.early.clear()
+            followed.wanted = None
 
     def _place(self, followed: Followed, delta: Delta) -> bool:
         """Put a delta in the queue; False where it lies too far ahead to be kept."""
@@ -221,3 +251,10 @@ class Following:
 
     def _fresh(self) -> Replica:
         return Replica(self._initial, self._policy.codec, self._contract.bound)
+
+
+def _peek(head: Head, followed: Followed) -> Verdict:
+    """What the reader says, and that a feed is over though nothing of the next was recorded yet."""
+    if head.header.incarnation < followed.incarnation:
+        raise FeedError(Reason.REPLAYED, f"incarnation {head.header.incarnation} is over")
+    return followed.reader.check(head)

@@ -14,7 +14,7 @@ here sleeps, sends or touches a disk.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from enum import Enum
 
@@ -55,11 +55,14 @@ from gossamer_crypto.feed import FeedWriter
 from gossamer_crypto.identity import PeerId
 from gossamer_transport.limits import Limits
 from gossamer_transport.replica import replica_hash
-from gossamer_transport.view import Change, View
+from gossamer_transport.view import Change, View, no_inviter
 from gossamer_transport.wire import (
+    AddressesFrame,
+    AnnounceFrame,
     EntryFrame,
     FollowFrame,
     HeadFrame,
+    RosterFrame,
     UnfollowFrame,
     WantFrame,
     unpack_frame,
@@ -84,6 +87,7 @@ class Swarm:
     epochs: EpochKeys
     members: Container[PeerId]
     limits: Limits
+    inviter_of: Callable[[PeerId], PeerId | None] = no_inviter  # None for a steward
 
 
 class AgentCore:
@@ -107,7 +111,13 @@ class AgentCore:
         self._rule = get_rule(policy.rule)
         self._gate = HoldoutGate()
         self._rng = rng
-        self._view = View(self.peer_id, policy.view_size, rng)
+        self._view = View(
+            self.peer_id,
+            policy.view_size,
+            rng,
+            inviter_of=swarm.inviter_of,
+            score_of=self.reputation.score,
+        )
         self._reachable: tuple[PeerId, ...] = ()
         self._phase = Phase.IDLE
         self._merged: Merged | None = None
@@ -347,6 +357,9 @@ class AgentCore:
             case UnfollowFrame():
                 self.publisher.unfollow(sender)
                 return []
+            case AnnounceFrame() | RosterFrame() | AddressesFrame():
+                # The shell keeps roster, heads and addresses; these are published, never sent.
+                return self._refuse(sender, Refusal(sender, Reason.UNEXPECTED, "control frame"))
 
     def _refuse(self, sender: PeerId, refusal: Refusal) -> list[Effect]:
         reason, culprit = refusal.reason, refusal.culprit

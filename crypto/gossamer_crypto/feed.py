@@ -69,6 +69,11 @@ class FeedWriter:
         """The newest entry; None before the first."""
         return self._head
 
+    @property
+    def epoch(self) -> int:
+        """The epoch under which the next entry would be sealed."""
+        return self._epochs.current
+
     def append(self, kind: Kind, plaintext: bytes) -> Envelope:
         """Seal `plaintext` as the next entry, under the current epoch.
 

@@ -22,7 +22,7 @@ from gossamer_crypto.labels import JOIN, JOIN_PROOF, ROTATE
 from gossamer_crypto.prekey import Prekey
 
 JOIN_REQUEST_BYTES_MAX: Final = 1024
-JOIN_ANSWER_BYTES_MAX: Final = 4 * 1024 * 1024
+JOIN_ANSWER_BYTES_MAX: Final = 32 * 1024 * 1024
 
 _T = TypeVar("_T")
 _JoinBody = tuple[Literal[1], Literal[1], bytes, bytes, bytes, bytes, bytes, bytes]

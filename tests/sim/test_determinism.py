@@ -19,10 +19,10 @@ LINKS = "--loss 0.05 --churn 0.1 --latency 80"
 # new ones, after a run on each supported Python gave the same. Anything else that does is a bug.
 TRACES = {
     f"{PEERS} --attack sign-flipping {LINKS}": (
-        "1a52fd08f375dda5aa98a27561ef61dac78becdfba0374faffed8ec52d55653b"
+        "67f1e9693a20db97e6130d032f6dc01817a25c49b21a88c51dbfdf82a7e6907c"
     ),
     f"{PEERS} --attack mix --codec int8 --duplicate 0.1 --seed 5 {LINKS}": (
-        "093b63aa3a5a7f00c1c001b3fc2ee38c45c26371e42188189af809d2c82dad47"
+        "b58e3705902e68a1b77ec985be5542bfa9853197e3c042d77c88076f7c9fffb5"
     ),
 }
 

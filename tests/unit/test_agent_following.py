@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import closing
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -13,17 +16,32 @@ from hypothesis import strategies as st
 from gossamer_agent.events import Append, Effect, Send
 from gossamer_agent.following import READERS_KEPT, RENEWAL_ROUNDS, Followed, Following, Refusal
 from gossamer_agent.publisher import LEASE_ROUNDS, RETAINED_DELTAS, Publisher
+from gossamer_agent.remembered import (
+    load_reputation,
+    load_watermarks,
+    save_reputation,
+    save_watermarks,
+)
+from gossamer_agent.reputation import ReputationTable
+from gossamer_agent.state import StateStore
+from gossamer_agent.store import DamagedStoreError
 from gossamer_crypto.envelope import Envelope, Kind
 from gossamer_crypto.errors import Reason
+from gossamer_crypto.feed import FeedWriter
 from gossamer_crypto.identity import PeerId
 from gossamer_transport.codec import Codec
 from gossamer_transport.limits import Limits
 from gossamer_transport.wire import (
+    AddressesFrame,
+    AnnounceFrame,
     EntryFrame,
     FollowFrame,
+    Frame,
     HeadFrame,
+    RosterFrame,
     UnfollowFrame,
     WantFrame,
+    pack_frame,
     unpack_frame,
 )
 
@@ -500,3 +518,208 @@ def test_a_replica_that_came_out_wrong_is_healed_by_a_keyframe(pair: Pair) -> No
     assert pair.following.accept(pair.author, frame.envelope, 9) is None
     assert (replica.step, replica.hash) == (41, pair.publisher.replica.hash)
     assert not replica.poisoned
+
+
+class TestIncarnations:
+    """The author lost its store and began a new feed from the genesis replica."""
+
+    @pytest.fixture
+    def reborn(self, pair: Pair) -> list[Envelope]:
+        """The first 20 deltas of the author's second life."""
+        swarm = pair.world.swarm
+        again = pair.world.publisher(0)
+        again.feed = FeedWriter(
+            pair.world.identities[0],
+            swarm.swarm_id,
+            swarm.epochs,
+            np.random.default_rng(7).bytes,
+            incarnation=1,
+        )
+        entries = []
+        for step in range(20):
+            effects = again.publish(pair.world.drift(again.replica.vector, "again", step), step)
+            entries += [effect.entry for effect in effects if isinstance(effect, Append)]
+        self.hash = again.replica.hash
+        return entries
+
+    def take(self, pair: Pair, *entries: Envelope) -> list[Refusal | None]:
+        return [pair.following.accept(pair.author, entry, 1) for entry in entries]
+
+    def test_the_replica_starts_anew_once(self, pair: Pair, reborn: list[Envelope]) -> None:
+        pair.accept(*range(5))
+        assert self.take(pair, *reborn) == [None] * 20
+        assert (pair.followed.replica.step, pair.followed.replica.hash) == (20, self.hash)
+
+    def test_the_old_feed_is_over_and_nobody_is_to_blame(
+        self, pair: Pair, reborn: list[Envelope]
+    ) -> None:
+        pair.accept(*range(5))
+        self.take(pair, *reborn[:2])
+        (refusal,) = pair.accept(5)
+        assert refusal is not None
+        assert (refusal.culprit, refusal.reason) == (None, Reason.REPLAYED)
+        (refusal,) = pair.accept(5, sender=1)
+        assert refusal is not None
+        assert (refusal.culprit, refusal.reason) == (pair.world.peers[1], Reason.REPLAYED)
+        assert pair.followed.replica.step == 2
+
+    def test_a_forged_incarnation_changes_nothing(self, pair: Pair, reborn: list[Envelope]) -> None:
+        pair.accept(*range(5))
+        head = replace(reborn[0].head, signature=pair.entries[0].head.signature)
+        forged = replace(reborn[0], head=head)
+        refusal = pair.following.accept(pair.world.peers[1], forged, 1)
+        assert refusal is not None
+        assert (refusal.culprit, refusal.reason) == (pair.world.peers[1], Reason.BAD_SIGNATURE)
+        assert pair.accept(5) == [None]
+        assert pair.followed.replica.step == 6
+
+    def test_the_old_feed_is_over_even_if_the_new_one_came_too_early_to_keep(
+        self, pair: Pair, reborn: list[Envelope]
+    ) -> None:
+        """A delta far ahead is not recorded, but the replica has been left."""
+        pair.accept(*range(5))
+        assert self.take(pair, reborn[19]) == [None]
+        assert pair.followed.replica.step == 0
+        (refusal,) = pair.accept(5)
+        assert refusal is not None
+        assert refusal.reason is Reason.REPLAYED
+        assert pair.world.frames(pair.following.heal(3)) == [(pair.author, FollowFrame(0))]
+        self.take(pair, *reborn)
+        assert pair.followed.replica.hash == self.hash
+
+    def test_what_waited_for_a_gap_of_the_old_feed_is_dropped(
+        self, pair: Pair, reborn: list[Envelope]
+    ) -> None:
+        pair.accept(0, 2, 3)
+        self.take(pair, reborn[0])
+        assert pair.followed.early == {}
+        assert self.take(pair, reborn[1], reborn[2]) == [None, None]
+        assert pair.followed.replica.step == 3
+
+    def test_it_stays_over_when_we_leave_and_come_back(
+        self, pair: Pair, reborn: list[Envelope]
+    ) -> None:
+        self.take(pair, *reborn[:3])
+        pair.following.unfollow(pair.author)
+        pair.following.follow(pair.author, 9)
+        (refusal,) = pair.accept(0)
+        assert refusal is not None
+        assert refusal.reason is Reason.REPLAYED
+        assert self.take(pair, *reborn) == [None] * 20
+
+
+class TestRestart:
+    """What an earlier run of this agent had read, a later one does not read again."""
+
+    @pytest.fixture
+    def chatty(self, new_world: type[World]) -> Pair:
+        """100 deltas; the window holds the last 64."""
+        world = new_world(3)
+        author, entries = world.publisher(0), []
+        for step in range(100):
+            effects = author.publish(world.drift(author.replica.vector, step), step)
+            entries += [effect.entry for effect in effects if isinstance(effect, Append)]
+        following = world.following()
+        following.follow(world.peers[0], 0)
+        return Pair(world, following, author, entries)
+
+    def restart(self, pair: Pair, tmp_path: Path) -> Pair:
+        with closing(StateStore(tmp_path / "state.sqlite3")) as state:
+            save_watermarks(state, pair.following)
+        following = pair.world.following()
+        with closing(StateStore(tmp_path / "state.sqlite3")) as state:
+            load_watermarks(state, following)
+        following.follow(pair.author, 0)
+        return Pair(pair.world, following, pair.publisher, pair.entries)
+
+    def test_replayed_traffic_below_the_window_is_refused(
+        self, chatty: Pair, tmp_path: Path
+    ) -> None:
+        chatty.accept(*range(100))
+        again = self.restart(chatty, tmp_path)
+        refusals = again.accept(*range(36), sender=1)
+        assert {refusal.reason for refusal in refusals if refusal} == {Reason.REPLAYED}
+        assert None not in refusals
+        assert again.followed.replica.step == 0
+
+    def test_another_story_at_the_watermark_is_a_fork(self, chatty: Pair, tmp_path: Path) -> None:
+        chatty.accept(*range(100))
+        again = self.restart(chatty, tmp_path)
+        refusal = again.following.accept(again.author, again.fork(99), 1)
+        assert refusal is not None
+        assert (refusal.culprit, refusal.reason) == (again.author, Reason.FORK)
+
+    def test_an_honest_author_is_followed_from_its_keyframe(
+        self, chatty: Pair, tmp_path: Path
+    ) -> None:
+        chatty.accept(*range(100))
+        again = self.restart(chatty, tmp_path)
+        author, follower = again.publisher, again.world.peers[1]
+        sent = author.follow(follower, 0)
+        sent += author.publish(again.world.drift(author.replica.vector, "after"), 100)
+        for _, frame in again.world.frames(sent):
+            assert isinstance(frame, EntryFrame)
+            assert again.following.accept(again.author, frame.envelope, 1) is None
+        assert again.followed.replica.hash == author.replica.hash
+
+    def test_those_we_left_are_remembered_as_well(self, chatty: Pair, tmp_path: Path) -> None:
+        chatty.accept(*range(100))
+        chatty.following.unfollow(chatty.author)
+        assert chatty.following.watermarks() == [chatty.entries[99].head]
+        again = self.restart(chatty, tmp_path)
+        assert again.following.watermarks() == [chatty.entries[99].head]
+
+    def test_a_forged_watermark_does_not_pass(self, chatty: Pair, tmp_path: Path) -> None:
+        chatty.accept(0)
+        head = chatty.entries[0].head
+        forged = replace(head, signature=chatty.entries[1].head.signature)
+        chatty.followed.reader._highest = forged
+        with pytest.raises(DamagedStoreError, match="'watermarks'"):
+            self.restart(chatty, tmp_path)
+
+
+class TestReputationAcrossRestarts:
+    def table(self) -> ReputationTable:
+        table = ReputationTable()
+        table.offence(PeerId(b"a" * 32), Reason.FORK, 500)
+        table.observe(PeerId(b"b" * 32), 1.0, 1.0, 400)
+        return table
+
+    def reload(self, table: ReputationTable, tmp_path: Path, round_: int) -> ReputationTable:
+        with closing(StateStore(tmp_path / "state.sqlite3")) as state:
+            save_reputation(state, table)
+            restored = ReputationTable()
+            load_reputation(state, restored, round_)
+        return restored
+
+    def test_a_restart_washes_nobody_clean(self, tmp_path: Path) -> None:
+        table = self.table()
+        assert self.reload(table, tmp_path, 500).snapshot() == table.snapshot()
+
+    def test_a_quarantine_outlasts_a_lost_feed_by_its_own_length_only(self, tmp_path: Path) -> None:
+        peer = PeerId(b"a" * 32)
+        restored = self.reload(self.table(), tmp_path, 0)
+        assert restored.is_quarantined(peer)
+        assert not restored.may_return(peer, 15)
+        assert restored.may_return(peer, 16)
+
+    def test_a_row_of_another_format_is_refused(self, tmp_path: Path) -> None:
+        with closing(StateStore(tmp_path / "state.sqlite3")) as state:
+            state.put("reputation", b"a" * 32, b"short")
+            with pytest.raises(DamagedStoreError, match="another format"):
+                load_reputation(state, ReputationTable(), 0)
+
+
+@pytest.mark.parametrize("kind", ["announce", "roster", "addresses"])
+def test_control_frames_are_not_for_one_peer_and_cost_nobody(
+    new_world: type[World], pair: Pair, kind: str
+) -> None:
+    shell = new_world(3).shell(1)
+    frames: dict[str, Frame] = {
+        "announce": AnnounceFrame(pair.entries[0].head),
+        "roster": RosterFrame(b"entry"),
+        "addresses": AddressesFrame(pair.author, ("/ip4/192.0.2.1/tcp/1",)),
+    }
+    shell.receive(pair.author, pack_frame(frames[kind]))
+    assert [refused.reason for refused in shell.refused] == [Reason.UNEXPECTED]
+    assert pair.author not in shell.core.reputation

@@ -1,0 +1,148 @@
+"""The table of heads: newest of each author, no forgeries, and evidence of forks."""
+
+from __future__ import annotations
+
+import random
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gossamer_agent import heads as heads_module
+from gossamer_agent.heads import HeadNews, HeadTable
+from gossamer_agent.remembered import load_heads, save_heads
+from gossamer_agent.state import StateStore
+from gossamer_agent.store import DamagedStoreError
+from gossamer_crypto.envelope import Head, Kind, seal
+from gossamer_crypto.errors import PeerError, Reason
+from gossamer_crypto.identity import Identity
+
+AUTHORS = sorted(
+    (Identity.from_seed(bytes([number]) * 32) for number in range(4)), key=lambda who: who.peer_id
+)
+
+
+def head(seq: int, *, author: int = 0, incarnation: int = 0, body: bytes = b"") -> Head:
+    return seal(
+        AUTHORS[author],
+        secret=bytes(32),
+        swarm=bytes(32),
+        epoch=1,
+        kind=Kind.DELTA,
+        incarnation=incarnation,
+        seq=seq,
+        prev=bytes(32),
+        plaintext=body,
+        salt=bytes(32),
+    ).head
+
+
+@pytest.fixture
+def table() -> HeadTable:
+    return HeadTable()
+
+
+def test_the_newest_is_kept(table: HeadTable) -> None:
+    news = [table.learn(head(seq)) for seq in (3, 3, 2, 7, 5)]
+    assert news == [HeadNews.NEW, HeadNews.OLD, HeadNews.OLD, HeadNews.NEW, HeadNews.OLD]
+    assert table.newest(AUTHORS[0].peer_id) == head(7)
+    assert table.newest(AUTHORS[1].peer_id) is None
+
+
+def test_a_higher_incarnation_wins_over_a_higher_seq(table: HeadTable) -> None:
+    table.learn(head(90))
+    assert table.learn(head(1, incarnation=1)) is HeadNews.NEW
+    assert table.learn(head(91)) is HeadNews.OLD
+    assert table.all() == (head(1, incarnation=1),)
+
+
+def test_any_order_ends_the_same() -> None:
+    told = [
+        head(seq, author=author, incarnation=incarnation)
+        for author in range(3)
+        for incarnation in range(2)
+        for seq in range(3)
+    ]
+    ends = set()
+    for number in range(5):
+        table = HeadTable()
+        random.Random(number).shuffle(told)
+        for each in told:
+            table.learn(each)
+        ends.add(table.all())
+    assert len(ends) == 1
+    authors = [each.header.author for each in ends.pop()]
+    assert authors == [author.peer_id for author in AUTHORS[:3]]
+
+
+def test_a_forged_head_is_refused_and_changes_nothing(table: HeadTable) -> None:
+    forged = replace(head(9), signature=head(8, author=1).signature)
+    for _ in range(2):
+        with pytest.raises(PeerError) as caught:
+            table.learn(forged)
+        assert caught.value.reason is Reason.BAD_SIGNATURE
+        assert table.all() in ((), (head(3),))
+        table.learn(head(3))
+    other = replace(head(3, body=b"x"), signature=bytes(64))
+    with pytest.raises(PeerError):
+        table.learn(other)
+    assert table.forks == {}
+
+
+def test_what_is_old_is_not_verified(table: HeadTable) -> None:
+    table.learn(head(5))
+    assert table.learn(replace(head(4), signature=bytes(64))) is HeadNews.OLD
+    assert table.learn(replace(head(5), signature=bytes(64))) is HeadNews.OLD
+    assert table.all() == (head(5),), "with the signature that was verified"
+
+
+def test_a_fork_is_evidence_and_is_told_once(table: HeadTable) -> None:
+    author = AUTHORS[0].peer_id
+    table.learn(head(5))
+    assert table.learn(head(5, body=b"another story")) is HeadNews.FORK
+    assert table.forks == {author: (head(5), head(5, body=b"another story"))}
+    assert table.learn(head(5, body=b"a third")) is HeadNews.OLD
+    assert table.learn(head(5, body=b"another story")) is HeadNews.OLD
+    assert table.newest(author) == head(5), "the first that was told stays"
+    assert table.learn(head(6)) is HeadNews.NEW
+    table.forget(author)
+    assert len(table) == 0
+    assert author in table.forks
+
+
+def test_it_is_bounded(table: HeadTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heads_module, "HEADS_MAX", 2)
+    news = [table.learn(head(1, author=author)) for author in range(4)]
+    assert news == [HeadNews.NEW, HeadNews.NEW, HeadNews.OLD, HeadNews.OLD]
+    assert table.learn(head(2)) is HeadNews.NEW
+
+
+def test_it_comes_back_from_a_store(table: HeadTable, tmp_path: Path) -> None:
+    for each in (head(5), head(5, body=b"another"), head(2, author=1), head(9, author=2)):
+        table.learn(each)
+    with closing(StateStore(tmp_path / "state.sqlite3")) as state:
+        save_heads(state, table)
+        restored = HeadTable()
+        load_heads(state, restored)
+    assert restored.all() == table.all()
+    assert restored.forks == table.forks
+
+
+def test_damaged_rows_are_refused_and_change_nothing(table: HeadTable) -> None:
+    table.learn(head(5))
+    table.learn(head(5, body=b"another"))
+    table.learn(head(2, author=1))
+    rows = table.snapshot()
+    forged = replace(head(5), signature=bytes(64))
+    bad = HeadTable()
+    bad._newest[AUTHORS[0].peer_id] = forged
+    for damaged in (
+        [(rows[1][0], rows[0][1])],
+        [(rows[0][0], rows[0][1][:-1])],
+        [(rows[0][0], b"")],
+        bad.snapshot(),
+    ):
+        with pytest.raises(DamagedStoreError, match="table of heads"):
+            table.restore(damaged)
+        assert table.snapshot() == rows
