@@ -42,3 +42,9 @@ class LogError(AgentError):
     """A log does not verify."""
 
     exit_code = ExitCode.LOG_BROKEN
+
+
+class MembershipError(AgentError):
+    """The swarm does not admit this device, or an invite is no good."""
+
+    exit_code = ExitCode.MEMBERSHIP

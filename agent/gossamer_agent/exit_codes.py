@@ -15,4 +15,5 @@ class ExitCode(IntEnum):
     NETWORK = 6
     STORE = 7
     CONFIG = 8
+    MEMBERSHIP = 9
     INTERRUPTED = 130

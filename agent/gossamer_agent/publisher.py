@@ -132,10 +132,18 @@ class Publisher:
         if self._keyframe is not None and self._keyframe.step > step:
             after = [p for p in self._deltas if p.step > self._keyframe.step]
             options.append([self._keyframe, *after])
-        best = min(options, key=_bytes, default=None)
+        readable = [option for option in options if self._is_readable(option, step)]
+        best = min(readable, key=_bytes, default=None)
         if best is None or _bytes(best) > self._keyframe_bytes():
             return None
         return best
+
+    def _is_readable(self, option: list[Published], step: int) -> bool:
+        """Whether a follower at `step` has the keys. One at step 0 may have joined in this epoch
+        and was given no earlier secret; all others hold that of the epoch before as well.
+        """
+        oldest = self.feed.epoch - (step > 0)
+        return all(published.envelope.header.epoch >= oldest for published in option)
 
     def _keyframe_bytes(self) -> int:
         """What a fresh keyframe costs, with the delta that a follower misses while it waits."""

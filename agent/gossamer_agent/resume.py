@@ -1,42 +1,74 @@
-"""Starting an agent again where its own feed ends."""
+"""Starting an agent again where its own feed ends, or a new feed with what it had learnt."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
 
 from gossamer_agent.errors import StoreError
+from gossamer_agent.learner import Vector
 from gossamer_agent.round import AgentCore, Swarm
 from gossamer_agent.store import DamagedStoreError
 from gossamer_crypto.envelope import Envelope, Kind, open_envelope
 from gossamer_crypto.errors import PeerError
 from gossamer_transport.delta import unpack_delta
+from gossamer_transport.replica import Replica
+
+SecretOf: TypeAlias = Callable[[int], bytes | None]
+"""The 32-byte secret of an epoch, however old, or None."""
 
 
-def resume(core: AgentCore, swarm: Swarm, entries: Iterable[Envelope]) -> None:
+def resume(
+    core: AgentCore, swarm: Swarm, entries: Iterable[Envelope], secret: SecretOf | None = None
+) -> None:
     """Bring a new core to where its own feed, `entries` from seq 0 on, ends.
 
     Replays the own deltas, so that the next one fits the replica that followers hold: after a
     delta that starts again at step 1 they would find another hash and rightly distrust us. The
     agent learns on from its replica; what it had learnt beyond that is lost, and so is all that it
-    knew of others.
+    knew of others. `secret` knows the epochs that ended long ago; without it only those that
+    `swarm.epochs` still accepts can be read.
 
     Raises StoreError when the key of an entry is gone, DamagedStoreError when its content does not
     lead to the replica that it names.
     """
     replica = core.publisher.replica
+    _replay(replica, swarm, entries, secret or swarm.epochs.secret)
+    _go_on_from(core, replica.vector, replica.round)
+
+
+def inherit(core: AgentCore, swarm: Swarm, entries: Iterable[Envelope], secret: SecretOf) -> None:
+    """Let a core that begins a new feed learn on from what an old one, `entries`, had published.
+
+    The own replica starts at the initial one, as all followers expect of a new incarnation. What
+    cannot be read or does not fit ends the replay; what came before it is worth keeping.
+    """
+    old = Replica(swarm.initial, swarm.policy.codec, swarm.contract.bound)
+    try:
+        _replay(old, swarm, entries, secret)
+    except StoreError:
+        if old.step == 0:
+            return
+    _go_on_from(core, old.vector, old.round)
+
+
+def _replay(replica: Replica, swarm: Swarm, entries: Iterable[Envelope], secret: SecretOf) -> None:
     for entry in entries:
         if entry.header.kind is not Kind.DELTA:
             continue
         seq, epoch = entry.header.seq, entry.header.epoch
-        secret = swarm.epochs.secret(epoch)
-        if secret is None:
+        key = secret(epoch)
+        if key is None:
             raise StoreError(f"own entry {seq} cannot be read: no key for epoch {epoch}")
         try:
-            body = open_envelope(entry, secret)
+            body = open_envelope(entry, key)
             replica.apply(unpack_delta(body, swarm.contract.parameters, swarm.policy.codec))
         except PeerError as error:
             raise DamagedStoreError(
                 f"own entry {seq} cannot be replayed ({error}): run `gossamer log verify`"
             ) from error
-    core.params = core.served = replica.vector
-    core.round = replica.round
+
+
+def _go_on_from(core: AgentCore, params: Vector, round_: int) -> None:
+    core.params = core.served = params
+    core.round = round_

@@ -6,21 +6,26 @@ core; it performs the effects in order and then takes the next event. So an entr
 anything later leaves the device, and when the store fails nobody is left who could send.
 
 Computations run in a thread, and frames are handled meanwhile. So does every write to the store;
-the agent waits for it, trio does not. Threads are never abandoned: on cancellation, whatever has
-begun is finished before `run` returns, and the store can be closed safely after it.
+the agent waits for it, trio does not. With a large model the core itself is a matter of many
+milliseconds and runs in a thread as well. Threads are never abandoned: on cancellation, whatever
+has begun is finished before `run` returns, and the store can be closed safely after it.
+
+Control frames (roster, heads, addresses) are none of the core's business and go to a callback.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Final
+from functools import partial
+from typing import Final, TypeAlias
 
 import trio
 
 from gossamer_agent.events import (
     Append,
     Effect,
+    EvaluateDone,
     Event,
     PeersSeen,
     Received,
@@ -30,23 +35,36 @@ from gossamer_agent.events import (
     Send,
     Started,
 )
+from gossamer_agent.groups import first_of_ours
+from gossamer_agent.learner import Vector
 from gossamer_agent.learning import Computation, LocalLearning
 from gossamer_agent.round import AgentCore
 from gossamer_agent.store import FeedStore
-from gossamer_crypto.errors import GossamerError, Reason
+from gossamer_agent.tally import Judge, RoundRecord, Tally, chosen_loss
+from gossamer_crypto.identity import PeerId
 from gossamer_transport.errors import Unreachable
 from gossamer_transport.network import Network
+from gossamer_transport.wire import is_control
 
 SEND_TIMEOUT_S: Final = 10.0
 """A frame that a link does not take for so long is lost, as if on the way."""
+INLINE_PARAMETERS_MAX: Final = 1 << 16
+"""Up to this size of a model a call of the core costs a few milliseconds at most."""
+
+Control: TypeAlias = Callable[[PeerId, bytes], Awaitable[None]]
+"""(who signed or sent it, control frame). Must not raise for what a peer sent."""
 
 
 class AgentRuntime:
     """One agent at work. The caller opens network and store, and closes them after `run`.
 
     core: new, or brought by `resume` to where the feed in `store` ends; its feed writer continues
-    that feed. genesis: packed. refused: how often bytes of peers were refused, by reason.
-    last_round: the newest round that ended. Raises ValueError for an interval that is not positive.
+    that feed. genesis: packed. rounds: begin no more once `tally` counts so many, but go on
+    serving. control: takes the control frames; without it the core refuses them. judge: measures
+    the served parameters after each round. refused: how often bytes of peers were refused, by
+    reason. last_round: the newest round that ended. kept: the newest entry that is durable.
+    at_rest: whoever holds it may read the core, in any thread. Raises ValueError for an interval
+    that is not positive.
     """
 
     def __init__(
@@ -58,17 +76,29 @@ class AgentRuntime:
         learning: LocalLearning,
         genesis: bytes,
         round_interval_s: float,
+        rounds: int | None = None,
+        control: Control | None = None,
+        judge: Judge | None = None,
+        tally: Tally | None = None,
     ) -> None:
         if not round_interval_s > 0:
             raise ValueError("rounds need an interval above 0 s")
         self.core = core
-        self.refused: Counter[Reason] = Counter()
+        self.tally = tally or Tally()
+        self.refused = self.tally.refused
         self.last_round: RoundDone | None = None
+        self.kept = core.publisher.feed.head
+        self.at_rest = trio.Lock()
         self._store = store
         self._network = network
         self._learning = learning
         self._genesis = genesis
         self._round_interval_s = round_interval_s
+        self._rounds = rounds
+        self._control = control
+        self._judge = judge
+        self._gate: EvaluateDone | None = None  # of the running round
+        self._in_thread = learning.learner.contract.parameters > INLINE_PARAMETERS_MAX
         self._one_at_a_time = trio.CapacityLimiter(1)
 
     async def run(self) -> None:
@@ -78,31 +108,26 @@ class AgentRuntime:
         sends nothing after it: StoreError when an own entry cannot be kept (build the core anew
         from the store), NetworkError when the network is closed, DivergedError.
         """
-        error: BaseException | None = None
+        if self.tally.begun_s is None:
+            self.tally.begun_s = trio.current_time()
         sender, receiver = trio.open_memory_channel[Event](0)
-        try:
-            with sender, receiver:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._listen, sender)
-                    nursery.start_soon(self._keep_time, sender)
-                    if self.core.publisher.feed.head is None:
-                        await self._handle(Started(genesis=self._genesis), nursery, sender)
-                    async for event in receiver:
-                        await self._handle(event, nursery, sender)
-        except BaseExceptionGroup as group:
-            error = group.subgroup(GossamerError)
-            if error is None:
-                raise
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        if error is not None:
-            raise error
+        with first_of_ours(), sender, receiver:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._listen, sender)
+                nursery.start_soon(self._keep_time, sender)
+                if self.core.publisher.feed.head is None:
+                    await self._handle(Started(genesis=self._genesis), nursery, sender)
+                async for event in receiver:
+                    await self._handle(event, nursery, sender)
 
     # Sources of events ---------------------------------------------------------------------------
 
     async def _listen(self, events: trio.MemorySendChannel[Event]) -> None:
         while True:
             received = await self._network.receive()
+            if self._control is not None and is_control(received.frame):
+                await self._control(received.peer, received.frame)
+                continue
             await events.send(Received(sender=received.peer, frame=received.frame))
 
     async def _keep_time(self, events: trio.MemorySendChannel[Event]) -> None:
@@ -128,21 +153,65 @@ class AgentRuntime:
     async def _handle(
         self, event: Event, nursery: trio.Nursery, events: trio.MemorySendChannel[Event]
     ) -> None:
-        for effect in self.core.handle(trio.current_time(), event):
+        if isinstance(event, RoundDue) and self._enough():
+            return
+        if isinstance(event, EvaluateDone):
+            self._gate = event
+        for effect in await self._effects(event):
             if isinstance(effect, Computation):
                 nursery.start_soon(self._compute, effect, events)
+            elif isinstance(effect, RoundDone):
+                self._conclude(effect, nursery)
             else:
                 await self._perform(effect)
+
+    def _enough(self) -> bool:
+        return self._rounds is not None and self.tally.rounds >= self._rounds
+
+    async def _effects(self, event: Event) -> list[Effect]:
+        now = trio.current_time()
+        if not (self._in_thread or self.at_rest.locked()):
+            return self.core.handle(now, event)
+        async with self.at_rest:
+            if not self._in_thread:
+                return self.core.handle(now, event)
+            return await trio.to_thread.run_sync(self.core.handle, now, event)
 
     async def _perform(self, effect: Effect) -> None:
         match effect:
             case Append(entry=entry):
                 await trio.to_thread.run_sync(self._store.append, entry)
+                self.kept = entry.head
             case Send(peer=peer, frame=frame):
                 # Whoever misses it will ask again; one peer that stalls must not stop all.
                 with suppress(Unreachable), trio.move_on_after(SEND_TIMEOUT_S):
                     await self._network.send(peer, frame)
+                    self.tally.sent(len(frame))
             case Refused(reason=reason):
                 self.refused[reason] += 1
-            case RoundDone():
-                self.last_round = effect
+
+    # Rounds that ended ---------------------------------------------------------------------------
+
+    def _conclude(self, done: RoundDone, nursery: trio.Nursery) -> None:
+        self.last_round = done
+        self.tally.round_done(done)
+        loss, self._gate = chosen_loss(self._gate, done), None
+        record = partial(
+            RoundRecord,
+            round=done.round,
+            merged=done.merged,
+            committed=done.committed,
+            holdout_loss=loss,
+            bytes_sent=self.tally.bytes_sent,
+            seconds=trio.current_time() - (self.tally.begun_s or 0.0),
+        )
+        if self._judge is None:
+            self.tally.history.append(record(accuracy=None))
+        else:
+            nursery.start_soon(self._measure, self._judge, self.core.served, record)
+
+    async def _measure(
+        self, judge: Judge, served: Vector, record: Callable[..., RoundRecord]
+    ) -> None:
+        accuracy = await trio.to_thread.run_sync(judge, served, limiter=self._one_at_a_time)
+        self.tally.history.append(record(accuracy=accuracy))

@@ -88,13 +88,14 @@ def simulate(
     latency: float,
     **settings: Any,
 ) -> None:
-    from gossamer_simulator.command import Outputs, simulate_command  # noqa: PLC0415
+    from gossamer_simulator.command import simulate_command  # noqa: PLC0415
+    from gossamer_simulator.outputs import Outputs  # noqa: PLC0415
     from gossamer_simulator.scenario import Scenario  # noqa: PLC0415
 
     outputs = Outputs(
         json_file=json_file,
         report=None if report is None else Path(report),
-        logs=None if keep_logs is None else Path(keep_logs),
+        folder=None if keep_logs is None else Path(keep_logs),
         quiet=quiet,
     )
     simulate_command(Scenario(latency_ms=latency, **settings), outputs, baselines=baselines)

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from gossamer_agent.data import split_holdout
 from gossamer_agent.events import Effect, Event
 from gossamer_agent.learner import Learner, Samples
 from gossamer_agent.learning import LocalLearning
@@ -27,7 +28,6 @@ from gossamer_simulator.churn import absences
 from gossamer_simulator.scenario import Scenario
 from gossamer_transport.limits import Limits
 
-HOLDOUT_SHARE = 0.1
 MIXED_PROFILES = ("pi-zero-2w", "pi-3b", "pi-4", "pi-5")
 SWARM_NAME = "simulation"
 
@@ -124,7 +124,7 @@ class _Builder:
     ) -> SimulatedPeer:
         seed, attack = self.scenario.seed, attacks[index]
         chance = stream(seed, "peer", index)
-        training, holdout = _split(samples, chance)
+        training, holdout = split_holdout(samples, chance)
         if attack == LABEL_FLIPPING:
             classes = self.swarm.contract.classes
             training = Samples(training.x, (classes - 1 - training.y).astype(np.int32))
@@ -187,11 +187,3 @@ def _profile(name: str, index: int) -> Profile:
     if name == "mixed":
         return load_profile(MIXED_PROFILES[index % len(MIXED_PROFILES)])
     return load_profile(name)
-
-
-def _split(samples: Samples, chance: np.random.Generator) -> tuple[Samples, Samples]:
-    """Training and hold-out rows of one device; at least one of each."""
-    count = len(samples.y)
-    order = chance.permutation(count)
-    held = min(max(round(HOLDOUT_SHARE * count), 1), count - 1)
-    return samples.take(order[held:]), samples.take(order[:held])

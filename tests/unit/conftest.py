@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Container, Iterator, Sequence
 from itertools import count
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -46,6 +47,9 @@ from gossamer_crypto.genesis import Genesis
 from gossamer_crypto.identity import Identity, PeerId
 from gossamer_transport.limits import Limits
 from gossamer_transport.wire import EntryFrame, Frame, HeadFrame, unpack_frame
+
+if TYPE_CHECKING:
+    from gossamer_agent.device import Device
 
 EPOCH = 3
 SECRET = b"e" * 32
@@ -280,3 +284,70 @@ class Town:
 def new_world() -> type[World]:
     """The class, as a fixture: with importlib mode a test module cannot import from here."""
     return World
+
+
+# The program -------------------------------------------------------------------------------------
+
+
+class Ran(NamedTuple):
+    """One command: its exit code, standard output and standard error."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def gossamer(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+    """Runs the program in this process: `gossamer("-C", folder, "invite")`."""
+    from gossamer_agent.cli import run
+
+    def call(*arguments: str | Path) -> Ran:
+        code = run([str(argument) for argument in arguments])
+        return Ran(code, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def samples_file(tmp_path: Path) -> Path:
+    """An .npz that the synthetic model can learn from."""
+    rng = chance("samples")
+    path = tmp_path / "samples.npz"
+    np.savez(path, x=rng.random((20, 512), np.float32), y=np.arange(20) % 2)
+    return path
+
+
+@pytest.fixture
+def garden(tmp_path: Path, samples_file: Path) -> Device:
+    """The folder of a steward whose agent does not run; it listens at 192.0.2.7 port 4001."""
+    from gossamer_agent.config import Config, DeviceSettings, NetworkSettings
+    from gossamer_agent.device import create_device
+    from gossamer_agent.stewardship import found_swarm
+    from gossamer_agent.synthetic import SyntheticLearner
+    from gossamer_crypto.keyfile import Keys
+    from gossamer_crypto.prekey import PrekeySecret
+
+    keys = Keys(Identity.from_seed(b"g" * 32), (PrekeySecret.from_bytes(b"p" * 32),))
+    learner = SyntheticLearner()
+    genesis = Genesis(
+        name="greenhouse",
+        stewards=(keys.identity.peer_id,),
+        contract=learner.contract.digest(),
+        model_sha256=learner.model_sha256,
+        policy=Policy().pack(),
+        nonce=bytes(32),
+    )
+    prekey = keys.prekeys[0].sign(keys.identity)
+    device = DeviceSettings(
+        name="garden", model="synthetic", data=str(samples_file), profile="x86-64"
+    )
+    network = NetworkSettings(listen=("/ip4/192.0.2.7/tcp/4001",))
+    return create_device(
+        tmp_path / "garden",
+        keys=keys,
+        genesis=genesis,
+        config=Config(device=device, network=network),
+        passphrase=None,
+        fill=lambda state: found_swarm(state, keys.identity, prekey, genesis),
+    )

@@ -197,6 +197,25 @@ class TestFollow:
         author.take(replica, frame[1].envelope)
         assert replica.hash == again.publisher.replica.hash
 
+    def test_who_joined_in_this_epoch_is_sent_nothing_of_an_earlier_one(
+        self, author: Author
+    ) -> None:
+        """It was given no key of it. Members at any step hold that of the epoch before as well."""
+        _, ann, bob, *_ = author.world.peers
+        author.publish(3)
+        epochs = author.world.swarm.epochs
+        epochs._epoch += 1  # type: ignore[attr-defined]
+        assert author.publisher.follow(ann, 0) == []
+        assert kinds(author.world.frames(author.publisher.follow(bob, 2))) == [(bob, "delta")]
+        sends = author.world.frames(author.publish())
+        assert kinds(sends) == [(ann, "keyframe"), (bob, "delta")]
+        replica = author.fresh_replica()
+        assert isinstance(sends[0][1], EntryFrame)
+        author.take(replica, sends[0][1].envelope)
+        assert replica.hash == author.publisher.replica.hash
+        epochs._epoch += 2  # type: ignore[attr-defined]
+        assert author.publisher.follow(bob, 3) == []
+
     def test_unfollow_stops_everything(self, author: Author) -> None:
         _, ann, bob, *_ = author.world.peers
         author.publisher.follow(ann, 0)

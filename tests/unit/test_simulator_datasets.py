@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gossamer_agent import data as device_data
 from gossamer_agent.errors import DataError
 from gossamer_agent.exit_codes import ExitCode
-from gossamer_simulator import datasets
 from gossamer_simulator.datasets import load_dataset
 
 ROWS = 40
@@ -210,7 +210,7 @@ def test_arrays_that_are_not_read_may_be_anything(tmp_path: Path) -> None:
 def test_size_is_checked_before_anything_is_unpacked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(datasets, "ARRAYS_BYTES_MAX", 1 << 20)
+    monkeypatch.setattr(device_data, "ARRAYS_BYTES_MAX", 1 << 20)
     path = write(tmp_path, x=np.zeros((ROWS, 30_000), np.uint8))
     assert Path(path).stat().st_size < 1 << 20
     assert "at most 1 MiB are read" in refusal(path)

@@ -4,18 +4,24 @@ Theory of operation. A `MemorySwarm` knows all its networks. Sending puts a fram
 which it is due, into the receiver's inbox; receiving waits for the earliest one. No background
 task exists, so nothing outlives the tests. Latency drawn from a range reorders frames. All times
 are trio's: under `trio.testing.MockClock` a latency of an hour costs nothing.
+
+Beyond `Network` it has what a whole agent asks of one: requests to served protocols, addresses
+that can be dialled, links, counters. Requests are never lost; they fail where there is no link.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 import trio
 
+from gossamer_crypto.errors import PeerError, Reason
 from gossamer_crypto.identity import PeerId
 from gossamer_transport.errors import NetworkError, Unreachable
 from gossamer_transport.limits import Limits
@@ -102,8 +108,22 @@ class MemorySwarm:
         del self._networks[peer]
 
 
+@dataclass(frozen=True, slots=True)
+class MemoryLink:
+    """A link of a `MemoryNetwork`. Nobody pings in memory."""
+
+    peer: PeerId
+    address: str
+    member: bool = True
+    since_s: float = 0.0
+    round_trip_s: float | None = None
+
+
 class MemoryNetwork(Network):
-    """One peer's end of a `MemorySwarm`; implements `network.Network`."""
+    """One peer's end of a `MemorySwarm`; implements `network.Network`.
+
+    refused: always empty, the shape is that of other networks. restarts: always 0.
+    """
 
     def __init__(self, swarm: MemorySwarm, peer_id: PeerId) -> None:
         self._swarm = swarm
@@ -113,7 +133,10 @@ class MemoryNetwork(Network):
         self._changed = trio.Event()
         self._refused: set[PeerId] = set()
         self._closed = False
+        self._served: dict[str, tuple[Callable[[PeerId, bytes], Awaitable[bytes]], int]] = {}
         self.dropped = 0  # frames lost to the full queue
+        self.refused: Counter[Reason] = Counter()
+        self.bytes_sent = self.bytes_received = self.frames_sent = self.restarts = 0
 
     @property
     def peer_id(self) -> PeerId:
@@ -130,6 +153,7 @@ class MemoryNetwork(Network):
         receiver = self._swarm._linked(self, peer)
         if receiver is None:
             raise Unreachable(f"no link to peer {peer.hex()[:16]}")
+        self._count(frame)
         self._swarm._carry(self._peer_id, receiver, frame)
 
     async def publish(self, frame: bytes) -> None:
@@ -138,6 +162,7 @@ class MemoryNetwork(Network):
         for peer in sorted(self._swarm._networks):
             receiver = self._swarm._linked(self, peer)
             if receiver is not None:
+                self._count(frame)
                 self._swarm._carry(self._peer_id, receiver, frame)
 
     async def receive(self) -> Received:
@@ -156,6 +181,71 @@ class MemoryNetwork(Network):
         self._require_open()
         self._refused.add(peer)
         self._forget(peer)
+
+    # Beyond `Network` ------------------------------------------------------------------------
+
+    def addresses(self) -> tuple[str, ...]:
+        """The own address, which `dial` understands."""
+        return (_address(self._peer_id),)
+
+    async def dial(self, address: str) -> PeerId:
+        """Return who is at `address`. Raises Unreachable if nobody is."""
+        await trio.lowlevel.checkpoint()
+        for peer in self.peers():
+            if _address(peer) == address:
+                return peer
+        raise Unreachable("connection refused")
+
+    def links(self) -> tuple[MemoryLink, ...]:
+        return tuple(MemoryLink(peer, _address(peer)) for peer in self.peers())
+
+    def known_addresses(self, peer: PeerId) -> tuple[str, ...]:
+        return (_address(peer),)
+
+    def serve(
+        self,
+        protocol: str,
+        handler: Callable[[PeerId, bytes], Awaitable[bytes]],
+        *,
+        request_bytes_max: int,
+    ) -> None:
+        """Answer requests for `protocol` from now on."""
+        self._served[protocol] = (handler, request_bytes_max)
+
+    async def request(
+        self,
+        peer: PeerId,
+        protocol: str,
+        payload: bytes,
+        *,
+        response_bytes_max: int,
+        timeout_s: float,
+    ) -> bytes:
+        """Ask `peer` and return its answer.
+
+        Raises:
+            Unreachable: there is no link.
+            NetworkError: it does not serve this, refuses, answers too much, or too late.
+        """
+        await trio.lowlevel.checkpoint()
+        self._require_open()
+        receiver = self._swarm._linked(self, peer)
+        if receiver is None:
+            raise Unreachable(f"no link to peer {peer.hex()[:16]}")
+        handler, request_bytes_max = receiver._served.get(protocol, (None, 0))
+        if handler is None or len(payload) > request_bytes_max:
+            raise NetworkError(
+                "no common protocol" if handler is None else "the request is refused"
+            )
+        with trio.move_on_after(timeout_s):
+            try:
+                answer = await handler(self._peer_id, payload)
+            except PeerError:
+                raise NetworkError("the request is refused") from None
+            if len(answer) > response_bytes_max:
+                raise NetworkError("the answer is too large")
+            return answer
+        raise NetworkError("timed out")
 
     async def aclose(self) -> None:
         if not self._closed:
@@ -197,6 +287,10 @@ class MemoryNetwork(Network):
         self._inbox_bytes = sum(len(item[3]) for item in self._inbox)
         heapq.heapify(self._inbox)
 
+    def _count(self, frame: bytes) -> None:
+        self.frames_sent += 1
+        self.bytes_sent += len(frame)
+
     def _require_open(self) -> None:
         if self._closed:
             raise NetworkError("the network is closed")
@@ -206,3 +300,7 @@ class MemoryNetwork(Network):
         cap = self._swarm.limits.frame_bytes_max
         if len(frame) > cap:
             raise NetworkError(f"a frame of {len(frame)} bytes is above the cap of {cap}")
+
+
+def _address(peer: PeerId) -> str:
+    return f"/memory/{peer.hex()}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from traceback import format_exc
 from typing import Any
 
@@ -21,9 +22,18 @@ from gossamer_agent.exit_codes import ExitCode
 from gossamer_crypto.errors import GossamerError, PeerError
 
 COMMANDS = {
+    "doctor": ("gossamer_agent.cli.doctor:doctor", "Say why peers do not connect, and what to do."),
+    "evict": ("gossamer_agent.cli.evict:evict", "Remove a member from the swarm (stewards)."),
+    "identity": ("gossamer_agent.cli.identity:identity", "Show, back up or renew the identity."),
+    "init": ("gossamer_agent.cli.init:init", "Found a swarm with this device as its steward."),
+    "invite": ("gossamer_agent.cli.invite:invite", "Print an invite for others (stewards)."),
+    "join": ("gossamer_agent.cli.join:join", "Join a swarm with an invite."),
     "log": ("gossamer_agent.cli.log:log", "Verify and show the log of a device."),
     "model": ("gossamer_agent.cli.model:model", "Check trainable model files."),
+    "peers": ("gossamer_agent.cli.peers:peers", "List the other members of the swarm."),
     "profile": ("gossamer_agent.cli.profile:profile", "List and show device profiles."),
+    "run": ("gossamer_agent.cli.run:run", "Run the agent of this device."),
+    "status": ("gossamer_agent.cli.status:status", "Show what the agent does."),
     "version": ("gossamer_agent.cli.version:version", "Show the versions of what is installed."),
 }
 
@@ -48,8 +58,18 @@ class _Program(LazyGroup):
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.option("--traceback", is_flag=True, help="Show where in the program an error arose.")
-def gossamer(traceback: bool) -> None:
+@click.option(
+    "-C",
+    "--directory",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    help="The device's folder; the current one without it.",
+)
+@click.pass_context
+def gossamer(context: click.Context, traceback: bool, directory: Path) -> None:  # noqa: ARG001
     """Small devices train one model together, with no server and robust against liars."""
+    context.obj = directory
 
 
 def main() -> None:

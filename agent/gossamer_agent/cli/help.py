@@ -16,6 +16,7 @@ MEANING: Mapping[ExitCode, str] = {
     ExitCode.NETWORK: "the network cannot be used",
     ExitCode.STORE: "the store cannot be read or written",
     ExitCode.CONFIG: "a setting or a profile is wrong",
+    ExitCode.MEMBERSHIP: "the swarm does not admit this device, or an invite is no good",
     ExitCode.INTERRUPTED: "interrupted (Ctrl-C)",
 }
 

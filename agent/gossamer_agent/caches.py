@@ -1,0 +1,82 @@
+"""Saving what may be lost without harm, every half minute and at the end; and having it back.
+
+What is saved is `remembered`'s and the address book's business; when and in which thread, is ours.
+A cache that is damaged is left out: reputation and heads grow again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+import trio
+
+from gossamer_agent import remembered
+from gossamer_agent.errors import StoreError
+from gossamer_agent.heads import HeadTable
+from gossamer_agent.round import AgentCore
+from gossamer_agent.runtime import AgentRuntime
+from gossamer_agent.state import StateStore
+
+INTERVAL_S: Final = 30.0
+
+
+class Caches:
+    """What an agent knows of others, beside the state store.
+
+    save_addresses: writes the address book. runtime: the running one, if any. troubles: caches that
+    could not be read, for the status.
+    """
+
+    def __init__(
+        self,
+        state: StateStore,
+        heads: HeadTable,
+        *,
+        save_addresses: Callable[[StateStore], None],
+        runtime: Callable[[], AgentRuntime | None],
+    ) -> None:
+        self.troubles: list[str] = []
+        self._state = state
+        self._heads = heads
+        self._save_addresses = save_addresses
+        self._runtime = runtime
+
+    def restore_heads(self) -> None:
+        self._try(lambda: remembered.load_heads(self._state, self._heads))
+
+    def restore_core(self, core: AgentCore) -> None:
+        """What was known of others, into a core that has not run yet."""
+        self._try(lambda: remembered.load_reputation(self._state, core.reputation, core.round))
+        self._try(lambda: remembered.load_watermarks(self._state, core.following))
+
+    async def run(self) -> None:
+        """Save now and then until cancelled; nothing is saved at the end (`save_now`)."""
+        while True:
+            await trio.sleep(INTERVAL_S)
+            runtime = self._runtime()
+            with suppress(StoreError):
+                if runtime is not None:
+                    async with runtime.at_rest:
+                        await trio.to_thread.run_sync(self.save_core, runtime.core)
+                heads = self._heads.snapshot()
+                await trio.to_thread.run_sync(self._state.replace_lazily, remembered.HEADS, heads)
+                self._save_addresses(self._state)
+
+    def save_core(self, core: AgentCore) -> None:
+        """Nobody may use the core meanwhile. Raises StoreError."""
+        remembered.save_reputation(self._state, core.reputation)
+        remembered.save_watermarks(self._state, core.following)
+
+    def save_now(self) -> None:
+        """At the end, when no other task runs any more. A full disk keeps nobody from ending."""
+        with suppress(StoreError):
+            remembered.save_heads(self._state, self._heads)
+            self._save_addresses(self._state)
+
+    def _try(self, load: Callable[[], None]) -> None:
+        try:
+            load()
+        except StoreError as error:
+            self.troubles.append(str(error))

@@ -1,0 +1,135 @@
+"""`gossamer init`: found a swarm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gossamer_agent.cli.passphrase import new_passphrase
+from gossamer_agent.cli.settings import NewDevice, check_data, device_options, make_config
+
+if TYPE_CHECKING:
+    from gossamer_agent.learner import Learner
+    from gossamer_agent.policy import Policy
+    from gossamer_crypto.genesis import Genesis
+    from gossamer_crypto.identity import Identity
+
+HELP = """Found a swarm with this device as its steward.
+
+Makes the folder DIR: a new identity, the swarm's terms and the settings (config.toml). The terms
+are the model and how replicas are merged and sent; all members follow them and nobody can change
+them later. The steward invites others, evicts members and renews the swarm's key.
+
+\b
+Example:
+  gossamer init garden --swarm greenhouse --data sensors.npz
+  gossamer -C garden run
+  gossamer -C garden invite --uses 5
+"""
+
+
+@click.command(help=HELP, short_help="Found a swarm with this device as its steward.")
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--swarm", metavar="NAME", required=True, help="What the swarm is called.")
+@click.option(
+    "--model",
+    default="mlp",
+    show_default=True,
+    help="softmax, mlp, mlp-wide, synthetic, or a trainable .tflite file.",
+)
+@device_options
+@click.option(
+    "--rule",
+    default="gossamer",
+    show_default=True,
+    help="How replicas are merged: gossamer, median, trimmed-mean or mean.",
+)
+@click.option("--codec", default="sign1", show_default=True, help="Deltas: sign1, int8 or float32.")
+@click.option(
+    "--view", "view_size", default=8, show_default=True, help="Peers that each peer follows."
+)
+@click.option(
+    "--quorum", default=3, show_default=True, help="Replicas that a merge takes, the own one too."
+)
+def init(
+    *,
+    directory: Path,
+    swarm: str,
+    model: str,
+    device: NewDevice,
+    passphrase_file: Path | None,
+    ask: bool,
+    **terms: Any,
+) -> None:
+    from gossamer_agent.device import check_place, create_device  # noqa: PLC0415
+    from gossamer_agent.models import load_learner  # noqa: PLC0415
+    from gossamer_agent.stewardship import found_swarm  # noqa: PLC0415
+    from gossamer_crypto.identity import Identity, peer_id_text  # noqa: PLC0415
+    from gossamer_crypto.keyfile import Keys  # noqa: PLC0415
+    from gossamer_crypto.prekey import PrekeySecret  # noqa: PLC0415
+
+    check_place(directory)
+    policy = _policy(**terms)
+    learner = load_learner(model)
+    for line in check_data(device, learner).warnings:
+        click.echo(f"warning: {line}", err=True)
+    config = make_config(directory, device, model)
+    keys = Keys(Identity.generate(), (PrekeySecret.generate(),))
+    genesis = _genesis(swarm, keys.identity, learner, policy)
+    prekey = keys.prekeys[0].sign(keys.identity)
+    create_device(
+        directory,
+        keys=keys,
+        genesis=genesis,
+        config=config,
+        passphrase=new_passphrase(passphrase_file, ask),
+        fill=lambda state: found_swarm(state, keys.identity, prekey, genesis),
+    )
+    click.echo(f"swarm    {genesis.name}, id {genesis.swarm_id.hex()[:16]}")
+    click.echo(f"device   {peer_id_text(keys.identity.peer_id)}, steward")
+    click.echo(f"folder   {directory}")
+    click.echo(f"\nNext:\n  gossamer -C {directory} run\n  gossamer -C {directory} invite --uses 5")
+
+
+def _policy(*, rule: str, codec: str, view_size: int, quorum: int) -> Policy:
+    from gossamer_agent.errors import ConfigError  # noqa: PLC0415
+    from gossamer_agent.merge.rules import RULES  # noqa: PLC0415
+    from gossamer_agent.policy import Policy  # noqa: PLC0415
+    from gossamer_transport.codec import Codec  # noqa: PLC0415
+
+    if rule not in RULES:
+        raise ConfigError(f"unknown rule {rule!r}; choose from {', '.join(sorted(RULES))}")
+    codecs = {known.name.lower(): known for known in Codec}
+    if codec not in codecs:
+        raise ConfigError(f"unknown codec {codec!r}; choose from {', '.join(codecs)}")
+    for name, value in (("view", view_size), ("quorum", quorum)):
+        if not 1 <= value <= 1024:
+            raise ConfigError(f"--{name} {value} is out of range; it must be 1 to 1024")
+    if quorum > view_size + 1:
+        raise ConfigError(
+            f"nobody could merge: --quorum {quorum} replicas with the own one, but a peer that "
+            f"follows --view {view_size} has {view_size + 1} at most"
+        )
+    return Policy(rule=rule, codec=codecs[codec], view_size=view_size, quorum=quorum)
+
+
+def _genesis(swarm: str, steward: Identity, learner: Learner, policy: Policy) -> Genesis:
+    import secrets  # noqa: PLC0415
+
+    from gossamer_agent.errors import ConfigError  # noqa: PLC0415
+    from gossamer_crypto.errors import GenesisError  # noqa: PLC0415
+    from gossamer_crypto.genesis import Genesis  # noqa: PLC0415
+
+    try:
+        return Genesis(
+            name=swarm,
+            stewards=(steward.peer_id,),
+            contract=learner.contract.digest(),
+            model_sha256=learner.model_sha256,
+            policy=policy.pack(),
+            nonce=secrets.token_bytes(32),
+        )
+    except GenesisError as error:
+        raise ConfigError(f"--swarm {swarm!r:.80}: {error.detail}") from None

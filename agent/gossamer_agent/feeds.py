@@ -1,0 +1,67 @@
+"""The own feeds in a device folder: one file for each incarnation, of which the newest is written.
+
+    feed.sqlite3      incarnation 0
+    feed-3.sqlite3    incarnation 3
+
+Older ones are evidence: they are read, never changed and never deleted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+from gossamer_agent.errors import StoreError
+from gossamer_agent.headcheck import OwnFeed
+from gossamer_agent.store import DamagedStoreError
+from gossamer_agent.store.archive import FeedArchive
+from gossamer_agent.store.rows import FILE_NAME
+from gossamer_agent.store.sqlite import SqliteStore
+from gossamer_crypto.envelope import Envelope
+
+_LATER: Final = re.compile(r"feed-([1-9][0-9]{0,17})\.sqlite3")
+
+
+def feed_path(folder: Path, incarnation: int) -> Path:
+    """Where the feed of an incarnation is, or would be."""
+    return folder / (FILE_NAME if incarnation == 0 else f"feed-{incarnation}.sqlite3")
+
+
+def incarnations(folder: Path) -> list[int]:
+    """Those that have a file, lowest first."""
+    matches = (_LATER.fullmatch(path.name) for path in folder.glob("feed-*.sqlite3"))
+    later = sorted(int(match[1]) for match in matches if match)
+    return [0, *later] if (folder / FILE_NAME).exists() else later
+
+
+def open_newest(folder: Path) -> tuple[OwnFeed, SqliteStore | None]:
+    """The newest feed, made if there is none; no store where it is damaged.
+
+    Raises StoreError when it cannot be opened for another reason.
+    """
+    newest = max(incarnations(folder), default=0)
+    try:
+        store = SqliteStore(feed_path(folder, newest))
+    except DamagedStoreError:
+        return OwnFeed(incarnation=newest, head=None, damaged=True), None
+    return OwnFeed(incarnation=newest, head=store.head()), store
+
+
+def begin(folder: Path, incarnation: int) -> SqliteStore:
+    """The empty feed of a new incarnation. StoreError if it exists or cannot be made."""
+    path = feed_path(folder, incarnation)
+    if path.exists():
+        raise StoreError(f"{path}: is there already; an incarnation begins once")
+    return SqliteStore(path)
+
+
+def entries_before(folder: Path, incarnation: int) -> Iterator[Envelope]:
+    """The entries of the newest feed below `incarnation` as far as they can be read."""
+    older = [number for number in incarnations(folder) if number < incarnation]
+    if not older:
+        return
+    with closing(FeedArchive(feed_path(folder, older[-1]))) as archive:
+        yield from archive.entries()

@@ -1,0 +1,122 @@
+"""What one device learns with: its model, its data and its settings, checked against the swarm's
+terms before anything is opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gossamer_agent.data import load_device_data, split_holdout
+from gossamer_agent.device import Device
+from gossamer_agent.errors import ModelError
+from gossamer_agent.learner import Learner, Samples, Vector
+from gossamer_agent.learning import LocalLearning
+from gossamer_agent.models import load_learner
+from gossamer_agent.policy import Policy
+from gossamer_agent.profile import load_profile
+from gossamer_agent.round import Swarm
+from gossamer_agent.tally import Judge
+from gossamer_crypto.epoch_ring import EpochRing
+from gossamer_crypto.genesis import Genesis
+from gossamer_crypto.identity import Identity
+from gossamer_crypto.roster import Roster
+from gossamer_transport.limits import Limits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """judge: accuracy on the test data, None without any. chance: a new generator for each core.
+
+    warnings: lines for the user about the data.
+    """
+
+    folder: Path
+    identity: Identity
+    genesis: Genesis
+    swarm: Swarm
+    ring: EpochRing
+    learning: LocalLearning
+    judge: Judge | None
+    round_interval_s: float
+    rounds: int | None
+    chance: Callable[[], np.random.Generator]
+    warnings: tuple[str, ...] = ()
+
+
+def gather(device: Device, roster: Roster, ring: EpochRing, *, rounds: int | None) -> Means:
+    """Load model and data. Takes seconds with a large model; AgentError for whatever is wrong.
+
+    roster, ring: live.
+    """
+    settings, genesis = device.config.learning, device.genesis
+    policy = Policy.unpack(genesis.policy)
+    learner = load_learner(device.model)
+    _check_model(device, learner)
+    data = load_device_data(device.data_path, device.test_path)
+    for samples in (data.training, data.test):
+        if samples is not None:
+            samples.check(learner.contract)
+    training, holdout = split_holdout(data.training, _stream(settings.seed, "holdout"))
+    interval = settings.round_interval_s
+    if interval is None:
+        interval = load_profile(device.profile).round_interval_s
+    return Means(
+        folder=device.path,
+        identity=device.identity,
+        genesis=genesis,
+        swarm=Swarm(
+            swarm_id=genesis.swarm_id,
+            contract=learner.contract,
+            policy=policy,
+            initial=learner.init(),
+            epochs=ring,
+            members=roster,
+            inviter_of=roster.inviter_of,
+            limits=Limits.for_model(learner.contract.parameters),
+        ),
+        ring=ring,
+        learning=LocalLearning(
+            learner=learner,
+            training=training,
+            holdout=holdout,
+            settings=settings.training(),
+            rng=_stream(settings.seed, "learning"),
+        ),
+        judge=None if data.test is None else _judge(learner, data.test),
+        round_interval_s=interval,
+        rounds=rounds,
+        chance=lambda: _stream(settings.seed, "core"),
+        warnings=data.warnings,
+    )
+
+
+def _check_model(device: Device, learner: Learner) -> None:
+    genesis = device.genesis
+    if learner.contract.digest() != genesis.contract:
+        raise ModelError(
+            f"model {device.config.device.model!r} has other shapes than the swarm"
+            f" {genesis.name!r} agreed on; set model in config.toml to the swarm's"
+        )
+    if learner.model_sha256 != genesis.model_sha256:
+        raise ModelError(
+            f"model {device.config.device.model!r} is another file than the swarm"
+            f" {genesis.name!r} agreed on; get the same file, or the same version of gossamer"
+        )
+
+
+def _judge(learner: Learner, test: Samples) -> Judge:
+    def accuracy(params: Vector) -> float:
+        return learner.evaluate(params, test).accuracy
+
+    return accuracy
+
+
+def _stream(seed: int | None, use: str) -> np.random.Generator:
+    """Fresh randomness, or for experiments a stream of its own for each use of one seed."""
+    if seed is None:
+        return np.random.default_rng()
+    return np.random.default_rng([seed, int.from_bytes(use.encode(), "big")])

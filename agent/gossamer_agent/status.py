@@ -1,0 +1,101 @@
+"""The status document: what a running agent tells about itself, as JSON.
+
+Peers are named by their libp2p text, hashes and ids by hex, times by seconds. Fields are added,
+never renamed: other programs read this.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from gossamer_agent.tally import RoundRecord
+
+FORMAT: Final = 1
+
+
+class PeerStatus(msgspec.Struct, kw_only=True):
+    """What we know of one other member, first hand.
+
+    standing: "admitted" or "quarantined"; step: of our replica of it while that may vote;
+    incarnation, head_seq, head_hash: of the newest entry of it that we heard of; failure: why the
+    last dial failed; note: what it told us that keeps us apart, such as another genesis or a clock
+    that differs.
+    """
+
+    peer: str
+    linked: bool = False
+    followed: bool = False
+    follows_us: bool = False
+    standing: str = "admitted"
+    reputation: float | None = None
+    address: str | None = None
+    addresses: list[str] = []
+    round_trip_ms: float | None = None
+    step: int | None = None
+    incarnation: int | None = None
+    head_seq: int | None = None
+    head_hash: str | None = None
+    failure: str | None = None
+    note: str | None = None
+
+
+class AgentStatus(msgspec.Struct, kw_only=True):
+    """One agent. running: False when only its folder was read.
+
+    state: "starting", "asking neighbours ...", "learning", "serving: ...", "removed",
+    "store failed: ...". refused: bytes of peers that were refused, by reason, of all layers.
+    bytes_*, frames_*: of the network, since the start. data_bytes_sent: frames of entries and
+    follow requests alone. merges, gate_refusals, rounds: of this process. troubles: what does not
+    stop the agent but should be looked at.
+    """
+
+    format: int = FORMAT
+    running: bool = True
+    version: str
+    name: str
+    peer: str
+    steward: bool
+    swarm: str
+    swarm_id: str
+    state: str
+    pid: int | None = None
+    uptime_s: float = 0.0
+    round: int = 0
+    epoch: int = 0
+    incarnation: int = 0
+    head_seq: int | None = None
+    head_hash: str | None = None
+    members: int = 0
+    roster_entries: int = 0
+    roster_forked: bool = False
+    linked: int = 0
+    following: int = 0
+    followers: int = 0
+    addresses: list[str] = []
+    peers: list[PeerStatus] = []
+    refused: dict[str, int] = {}
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    frames_sent: int = 0
+    data_bytes_sent: int = 0
+    data_frames_sent: int = 0
+    rounds: int = 0
+    merges: int = 0
+    gate_refusals: int = 0
+    history: list[RoundRecord] = []
+    restarts: int = 0
+    cpu_seconds: float = 0.0
+    rss_mb: float = 0.0
+    troubles: list[str] = []
+
+
+def pack_status(status: AgentStatus) -> bytes:
+    """The document as JSON, one line."""
+    return msgspec.json.encode(status)
+
+
+def parse_status(raw: bytes) -> AgentStatus:
+    """The inverse; msgspec.DecodeError for anything else."""
+    return msgspec.json.decode(raw, type=AgentStatus)
