@@ -14,7 +14,7 @@ COMPILE := build/uv/bin/uv --quiet pip compile pyproject.toml --universal --pyth
 	--generate-hashes --no-header --no-annotate --upgrade
 
 .DELETE_ON_ERROR:
-.PHONY: help install demo test check acceptance bench constraints clean
+.PHONY: help install demo test check acceptance bench interop constraints clean
 
 help:
 	@echo 'make install      make $(VENV) and install gossamer into it'
@@ -23,6 +23,7 @@ help:
 	@echo 'make check        run the linters and the type checker'
 	@echo 'make acceptance   measure what the program promises; takes ten minutes'
 	@echo 'make bench        run the benchmarks; writes docs/benchmarks.md'
+	@echo 'make interop      let a js-libp2p node meet an agent (needs node and npm)'
 	@echo 'make constraints  pin the newest dependencies (needs the network)'
 	@echo 'make clean        remove what was generated, but not $(VENV)'
 
@@ -46,6 +47,11 @@ acceptance: install
 
 bench: install
 	$(BIN)/python scripts/make_benchmarks_doc.py
+
+interop: install
+	mkdir -p build/interop && cp tests/swarm/js/package.json build/interop
+	cd build/interop && npm install --no-audit --no-fund --ignore-scripts
+	$(BIN)/python -m pytest tests/swarm/test_js_libp2p.py
 
 constraints:
 	test -x build/uv/bin/uv || { $(PYTHON) -m venv build/uv && build/uv/bin/pip install --quiet uv; }

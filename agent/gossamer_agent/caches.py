@@ -6,7 +6,7 @@ A cache that is damaged is left out: reputation and heads grow again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Final
 
@@ -15,9 +15,11 @@ import trio
 from gossamer_agent import remembered
 from gossamer_agent.errors import StoreError
 from gossamer_agent.heads import HeadTable
+from gossamer_agent.over_libp2p import ADDRESSES
 from gossamer_agent.round import AgentCore
 from gossamer_agent.runtime import AgentRuntime
 from gossamer_agent.state import StateStore
+from gossamer_crypto.errors import Reason
 
 INTERVAL_S: Final = 30.0
 
@@ -25,7 +27,7 @@ INTERVAL_S: Final = 30.0
 class Caches:
     """What an agent knows of others, beside the state store.
 
-    save_addresses: writes the address book. runtime: the running one, if any. troubles: caches that
+    address_rows: the address book as rows. runtime: the running one, if any. troubles: caches that
     could not be read, for the status.
     """
 
@@ -34,13 +36,13 @@ class Caches:
         state: StateStore,
         heads: HeadTable,
         *,
-        save_addresses: Callable[[StateStore], None],
+        address_rows: Callable[[], Iterable[tuple[bytes, bytes]]],
         runtime: Callable[[], AgentRuntime | None],
     ) -> None:
         self.troubles: list[str] = []
         self._state = state
         self._heads = heads
-        self._save_addresses = save_addresses
+        self._address_rows = address_rows
         self._runtime = runtime
 
     def restore_heads(self) -> None:
@@ -50,6 +52,8 @@ class Caches:
         """What was known of others, into a core that has not run yet."""
         self._try(lambda: remembered.load_reputation(self._state, core.reputation, core.round))
         self._try(lambda: remembered.load_watermarks(self._state, core.following))
+        for author in self._heads.forks:
+            core.reputation.offence(author, Reason.FORK, core.round)
 
     async def run(self) -> None:
         """Save now and then until cancelled; nothing is saved at the end (`save_now`)."""
@@ -60,9 +64,8 @@ class Caches:
                 if runtime is not None:
                     async with runtime.at_rest:
                         await trio.to_thread.run_sync(self.save_core, runtime.core)
-                heads = self._heads.snapshot()
-                await trio.to_thread.run_sync(self._state.replace_lazily, remembered.HEADS, heads)
-                self._save_addresses(self._state)
+                for space, rows in self._tables():
+                    await trio.to_thread.run_sync(self._state.replace_lazily, space, rows)
 
     def save_core(self, core: AgentCore) -> None:
         """Nobody may use the core meanwhile. Raises StoreError."""
@@ -72,8 +75,15 @@ class Caches:
     def save_now(self) -> None:
         """At the end, when no other task runs any more. A full disk keeps nobody from ending."""
         with suppress(StoreError):
-            remembered.save_heads(self._state, self._heads)
-            self._save_addresses(self._state)
+            for space, rows in self._tables():
+                self._state.replace_lazily(space, rows)
+
+    def _tables(self) -> list[tuple[str, list[tuple[bytes, bytes]]]]:
+        """Copies: while they are written, the tables change."""
+        return [
+            (remembered.HEADS, self._heads.snapshot()),
+            (ADDRESSES, [*self._address_rows()]),
+        ]
 
     def _try(self, load: Callable[[], None]) -> None:
         try:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 import trio
@@ -60,9 +60,9 @@ class Control:
     """Membership at work. `run` until cancelled.
 
     own_head: our newest entry, or None. on_epoch: called when we moved to a new one.
-    notes: what peers told that keeps us apart. removed: set once we are no member any more.
-    news: set, and replaced, whenever somebody answered. trouble: why the state store could not be
-    used last.
+    on_fork: called for an author who told two stories.
+    removed: set once we are no member any more. news: set, and replaced, whenever somebody
+    answered. trouble: why the state store could not be used last.
     """
 
     def __init__(
@@ -75,12 +75,12 @@ class Control:
         interval_s: float,
         own_head: Callable[[], Head | None],
         on_epoch: Callable[[], None],
+        on_fork: Callable[[PeerId], Awaitable[None]],
         chance: random.Random | None = None,
         unix_time: Callable[[], float] = time.time,
     ) -> None:
         self.membership = membership
         self.roster = roster
-        self.notes: dict[PeerId, str] = {}
         self.refused: Counter[Reason] = Counter()
         self.removed = trio.Event()
         self.trouble: str | None = None
@@ -91,6 +91,7 @@ class Control:
         self._interval_s = interval_s
         self._own_head = own_head
         self._on_epoch = on_epoch
+        self._on_fork = on_fork
         self._chance = chance or random.Random()  # noqa: S311  it only spreads load
         self._unix_time = unix_time
         self._greet_at: dict[PeerId, float] = {}  # linked members -> when to ask them (again)
@@ -171,13 +172,12 @@ class Control:
                     self._outside.learn_addresses(peer, addresses, own_word)
                 case Refusal(reason=reason):
                     self.refused[reason] += 1
-                case PeerNote(peer=peer, text=text):
-                    self.notes[peer] = text
                 case Removed():
                     self.removed.set()
-                case Forked():
+                case Forked(author=author):
                     self.refused[Reason.FORK] += 1
-                case HeadLearnt():
+                    await self._on_fork(author)
+                case HeadLearnt() | PeerNote():
                     pass
 
     async def _store(self, entries: Iterable[RosterEntry]) -> None:

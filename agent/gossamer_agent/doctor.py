@@ -177,8 +177,8 @@ def _about_our_addresses(seen: Observations) -> Iterator[Finding]:
 
 
 def _about(peer: PeerStatus, seen: Observations) -> Iterator[Finding]:
-    if peer.note is not None:
-        yield from _about_note(peer, peer.note)
+    for note in (peer.note or "").split("; "):
+        yield from _about_note(peer, note)
     if peer.linked:
         return
     if not peer.addresses:
@@ -240,6 +240,8 @@ def _about_failure(peer: PeerStatus, failure: str) -> Finding:
 
 
 def _about_note(peer: PeerStatus, note: str) -> Iterator[Finding]:
+    if not note:
+        return
     if "genesis" in note:
         yield _problem(
             Cause.GENESIS, note, "one of the two belongs to another swarm: join the same one", peer
@@ -258,7 +260,7 @@ def _about_note(peer: PeerStatus, note: str) -> Iterator[Finding]:
             "rosters differ: it passes when both have talked to a steward",
             peer,
         )
-    elif "protocol version" in note or "version" in note:
+    elif "version" in note:
         yield _problem(Cause.VERSION, note, "install the same version of gossamer on both", peer)
     elif "not admitted" in note or "member" in note or "removed" in note:
         yield _problem(

@@ -62,7 +62,14 @@ class TrainDone:
     loss: float
 
 
-Event = Started | PeersSeen | RoundDue | Received | MergeDone | EvaluateDone | TrainDone
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForkSeen:
+    """`author` signed two entries for one place of its feed; the shell verified both."""
+
+    author: PeerId
+
+
+Event = Started | PeersSeen | RoundDue | Received | MergeDone | EvaluateDone | TrainDone | ForkSeen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

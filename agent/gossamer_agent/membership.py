@@ -132,6 +132,10 @@ class Membership:
         """
         return peer in self._ahead
 
+    def notes(self, peer: PeerId) -> tuple[str, ...]:
+        """What keeps us and `peer` apart as far as we know now, in words for `gossamer doctor`."""
+        return tuple(text for (noted, _), text in self._noted.items() if noted == peer)
+
     # Speaking ------------------------------------------------------------------------------------
 
     def hello(self, unix_time: int) -> bytes:
@@ -456,6 +460,8 @@ class Membership:
             return self._note(peer, "standing", "does not know us as a member (not admitted there)")
         if response.standing is HelloStanding.REMOVED and not self._removed:
             return self._note(peer, "standing", "says that we were removed, without proof")
+        for subject in ("standing", "swarm", "version"):
+            self._noted.pop((peer, subject), None)
         skew_s = response.unix_time - self._unix_time
         if abs(skew_s) > CLOCK_TOLERANCE_S:
             learned += self._note(peer, "clock", f"clock differs by {_span(skew_s)}")

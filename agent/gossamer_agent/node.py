@@ -29,9 +29,11 @@ from gossamer_agent.caches import Caches
 from gossamer_agent.control import HELLO, Control
 from gossamer_agent.device import Device
 from gossamer_agent.doctor import pack_observations
-from gossamer_agent.errors import MembershipError
+from gossamer_agent.errors import MembershipError, StoreError
+from gossamer_agent.events import ForkSeen
 from gossamer_agent.groups import first_of_ours
 from gossamer_agent.heads import HeadTable
+from gossamer_agent.lasting import LastingState
 from gossamer_agent.life import Life
 from gossamer_agent.means import Means, gather
 from gossamer_agent.membership import Membership
@@ -76,7 +78,7 @@ async def run_node(
     on_ready: called once the network is open. Raises one bare AgentError or NetworkError for what
     ends the agent, RemovedError among them.
     """
-    with first_of_ours(), closing(device.open_state()) as state:
+    with first_of_ours(), closing(LastingState(device.state_path)) as state:
         async with _assembled(device, state, open_outside, rounds) as node:
             if on_ready is not None:
                 on_ready(node)
@@ -155,11 +157,12 @@ class Node:
             interval_s=settings.announce_interval_s,
             own_head=self._own_head,
             on_epoch=self._epoch_moved,
+            on_fork=self._forked,
         )
         self.caches = Caches(
             state,
             self.heads,
-            save_addresses=outside.save_addresses,
+            address_rows=outside.address_rows,
             runtime=lambda: self.life.runtime,
         )
         self.life = Life(means, outside.network, self.control, self.caches)
@@ -213,11 +216,17 @@ class Node:
         """What does not stop us but should be looked at."""
         yield from self.means.warnings
         yield from self.caches.troubles
+        if self.device.peer_id in self.heads.forks:
+            yield "another device publishes under this identity: stop one of the two"
         if self.control.trouble is not None:
             yield self.control.trouble
 
     def _own_head(self) -> Head | None:
         return self.life.head()
+
+    async def _forked(self, author: PeerId) -> None:
+        if self.life.runtime is not None and author != self.device.peer_id:
+            await self.life.runtime.tell(ForkSeen(author=author))
 
     def _epoch_moved(self) -> None:
         self._rotation.epoch_moved()
@@ -234,8 +243,11 @@ class Node:
 
     async def _rotate(self) -> None:
         assert self.stewardship is not None, "only stewards rotate"
-        await trio.to_thread.run_sync(self.stewardship.rotate)
-        await self.control.reload()
+        try:
+            await trio.to_thread.run_sync(self.stewardship.rotate)
+            await self.control.reload()
+        except StoreError as error:
+            self.control.trouble = f"the key was not renewed: {error}"
 
 
 def _starting(device: Device, roster: Roster) -> AgentStatus:

@@ -7,11 +7,10 @@ protocol is here because importing libp2p costs a second and 75 MB.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from gossamer_agent.state import StateStore
 from gossamer_crypto.errors import Reason
 from gossamer_crypto.identity import PeerId
 from gossamer_transport.network import Network
@@ -87,7 +86,7 @@ class Outside:
     addresses: what others should dial now, relays included; never raises. learn_addresses(peer,
     addresses, own_word): own_word if the peer said so itself. keep_linked: dials members, until
     cancelled. failures: why dials failed last. relay_failures: why there is no place at a relay, by
-    its address. save_addresses: writes down where peers were found; StoreError.
+    its address. address_rows: where peers were found, to be written down.
     """
 
     network: SwarmNetwork
@@ -96,4 +95,4 @@ class Outside:
     keep_linked: Callable[[], Awaitable[None]]
     failures: Callable[[], Mapping[PeerId, str]]
     relay_failures: Callable[[], Mapping[str, str]]
-    save_addresses: Callable[[StateStore], None]
+    address_rows: Callable[[], Iterable[tuple[bytes, bytes]]]

@@ -118,9 +118,6 @@ def _outside(
         provenance = Provenance.OWN_WORD if own_word else Provenance.HEARSAY
         network.book.learn_all(peer, texts, provenance)
 
-    def save(state: StateStore) -> None:
-        state.replace_lazily(ADDRESSES, network.book.snapshot().items())
-
     return Outside(
         network=network,
         addresses=addresses,
@@ -128,5 +125,5 @@ def _outside(
         keep_linked=dialer.run,
         failures=dialer.failures,
         relay_failures=relay.failures,
-        save_addresses=save,
+        address_rows=lambda: network.book.snapshot().items(),
     )

@@ -90,7 +90,7 @@ def _peer(node: Node, core: AgentCore | None, peer: PeerId, link: Link | None) -
         linked=link is not None,
         addresses=list(node.outside.network.known_addresses(peer)),
         failure=node.outside.failures().get(peer) if link is None else None,
-        note=node.control.notes.get(peer),
+        note="; ".join(node.control.membership.notes(peer)) or None,
     )
     if link is not None:
         status.address = link.address

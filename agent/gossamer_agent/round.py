@@ -26,6 +26,7 @@ from gossamer_agent.events import (
     Evaluate,
     EvaluateDone,
     Event,
+    ForkSeen,
     Merge,
     MergeDone,
     PeersSeen,
@@ -165,6 +166,8 @@ class AgentCore:
                 return self._fill_view()
             case Started(genesis=genesis):
                 return self.publisher.record(Kind.START, genesis)
+            case ForkSeen(author=author):
+                return self._stand(self.reputation.offence(author, Reason.FORK, self.round))
 
     # Rounds --------------------------------------------------------------------------------------
 

@@ -95,6 +95,7 @@ class AgentRuntime:
         self._genesis = genesis
         self._round_interval_s = round_interval_s
         self._rounds = rounds
+        self._events: trio.MemorySendChannel[Event] | None = None
         self._control = control
         self._judge = judge
         self._gate: EvaluateDone | None = None  # of the running round
@@ -111,6 +112,7 @@ class AgentRuntime:
         if self.tally.begun_s is None:
             self.tally.begun_s = trio.current_time()
         sender, receiver = trio.open_memory_channel[Event](0)
+        self._events = sender
         with first_of_ours(), sender, receiver:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._listen, sender)
@@ -119,6 +121,12 @@ class AgentRuntime:
                     await self._handle(Started(genesis=self._genesis), nursery, sender)
                 async for event in receiver:
                     await self._handle(event, nursery, sender)
+
+    async def tell(self, event: Event) -> None:
+        """Hand an event of the shell's own to the core, now or, before `run`, not at all."""
+        if self._events is not None:
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                await self._events.send(event)
 
     # Sources of events ---------------------------------------------------------------------------
 

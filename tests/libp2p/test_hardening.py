@@ -12,7 +12,7 @@ import inspect
 import os
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -147,6 +147,10 @@ async def connect(host: IHost, network: Libp2pNetwork) -> ID:
     info = info_from_p2p_addr(Multiaddr(network.addresses()[0]))
     await host.connect(info)
     return info.peer_id
+
+
+def connect_id(network: Libp2pNetwork) -> ID:
+    return info_from_p2p_addr(Multiaddr(network.addresses()[0])).peer_id
 
 
 async def assert_honest(networks: list[Libp2pNetwork]) -> None:
@@ -354,6 +358,22 @@ class TestAttacks:
                 assert alice.refused[Reason.FLOOD] > 300
 
         run(scenario)
+
+    def test_a_second_dial_replaces_the_first(self, loopback: SimpleNamespace) -> None:
+        """A peer that lost power dials again before we noticed; one that plays gains nothing."""
+
+        async def attack(network: Libp2pNetwork) -> None:
+            key_pair = create_new_key_pair()
+            async with AsyncExitStack() as stack:
+                for _ in range(4):
+                    host = await stack.enter_async_context(attacker(key_pair=key_pair))
+                    await connect(host, network)
+                    await loopback.until(lambda: len(network.links()) == 2)
+                stream = await host.new_stream(connect_id(network), [MESHSUB])
+                await stream.write(b"\0")
+                assert len(network.links()) == 2
+
+        survive(loopback, attack)
 
     def test_megabytes_before_the_handshake(self, loopback: SimpleNamespace) -> None:
         async def attack(network: Libp2pNetwork) -> None:

@@ -19,7 +19,7 @@ from gossamer_crypto.errors import Reason
 from gossamer_simulator.scenario import Scenario
 from gossamer_simulator.simulation import prepare
 from gossamer_simulator.simulation import run as simulate
-from gossamer_simulator.swarm_up.local import LocalSwarm
+from gossamer_simulator.swarm_up.local import DiedError, LocalSwarm
 from gossamer_simulator.swarm_up.outcome import check_feeds
 from gossamer_simulator.swarm_up.watch import status_of
 
@@ -46,7 +46,9 @@ class Witness:
     newest: dict[str, AgentStatus] = field(default_factory=dict)
 
     def look(self) -> None:
-        """Ask everybody who runs once. An agent that forked or saw a fork fails the test."""
+        """Ask everybody who runs once. An agent that died, forked or saw a fork fails the test."""
+        for child in self.swarm.children.ended():
+            raise DiedError(child)
         for name in self.swarm.running:
             status = status_of(self.swarm.watch.folders[name])
             if status is not None:
@@ -105,7 +107,6 @@ def test_power_cuts_lose_nothing(swarm_of: Callable[..., LocalSwarm]) -> None:
 
     at = {name: status.round for name, status in witness.newest.items()}
     witness.until(lambda status: status.round >= at[status.name] + SETTLED_ROUNDS, patience_s=90)
-    assert swarm.children.ended() == []
     for name, status in witness.newest.items():
         assert status.round > begun[name]
         assert status.linked >= PEERS // 2, name

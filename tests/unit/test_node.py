@@ -146,7 +146,7 @@ class Place:
                 keep_linked=trio.sleep_forever,
                 failures=dict,
                 relay_failures=dict,
-                save_addresses=lambda state: None,
+                address_rows=list,
             )
 
     async def start(self, nursery: trio.Nursery, number: int, **options: Any) -> None:

@@ -30,10 +30,16 @@ COMMANDS = {
     "join": ("gossamer_agent.cli.join:join", "Join a swarm with an invite."),
     "log": ("gossamer_agent.cli.log:log", "Verify and show the log of a device."),
     "model": ("gossamer_agent.cli.model:model", "Check trainable model files."),
-    "peers": ("gossamer_agent.cli.peers:peers", "List the other members of the swarm."),
+    "peers": (
+        "gossamer_agent.cli.peers:peers",
+        "List the other members of the swarm: linked or not, followed, trusted how much.",
+    ),
     "profile": ("gossamer_agent.cli.profile:profile", "List and show device profiles."),
-    "run": ("gossamer_agent.cli.run:run", "Run the agent of this device."),
-    "status": ("gossamer_agent.cli.status:status", "Show what the agent does."),
+    "run": ("gossamer_agent.cli.run:run", "Run the agent of this device until Ctrl-C or SIGTERM."),
+    "status": (
+        "gossamer_agent.cli.status:status",
+        "Show what the agent of this device does: state, round, members, links, refusals.",
+    ),
     "version": ("gossamer_agent.cli.version:version", "Show the versions of what is installed."),
 }
 

@@ -16,7 +16,6 @@ from gossamer_agent.device import Device
 from gossamer_agent.doctor import Observations
 from gossamer_agent.groups import first_of_ours
 from gossamer_agent.heads import HeadTable
-from gossamer_agent.learned import PeerNote
 from gossamer_agent.membership import Membership
 from gossamer_agent.outside import SwarmNetwork
 from gossamer_agent.over_libp2p import open_probe
@@ -106,6 +105,5 @@ async def _visit(network: SwarmNetwork, membership: Membership, status: PeerStat
     except NetworkError as error:
         status.note = f"is linked but does not answer: {error}"
         return
-    for news in membership.learn(peer, answer):
-        if isinstance(news, PeerNote):
-            status.note = news.text
+    membership.learn(peer, answer)
+    status.note = "; ".join(membership.notes(peer)) or None

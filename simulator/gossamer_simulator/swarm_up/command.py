@@ -89,7 +89,8 @@ def _ended_as_interrupted() -> Iterator[None]:
     """SIGTERM and a closed terminal end the block as Ctrl-C does, not this process at once."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        # Not raised here: while trio runs, its own handler knows where that is safe.
+        signal.raise_signal(signal.SIGINT)
 
     numbers = (signal.SIGTERM, signal.SIGHUP)
     before = [signal.signal(number, interrupt) for number in numbers]

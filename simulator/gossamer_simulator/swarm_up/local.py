@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
-import trio
-
+from gossamer_agent.cli.visiting import visit
 from gossamer_agent.errors import AgentError
 from gossamer_agent.status import AgentStatus
 from gossamer_simulator.swarm_up.devices import found, join_all, open_invite
@@ -69,7 +69,7 @@ class LocalSwarm:
         invite = open_invite(folder, self.plan)
         self.start(founder, rounds=0)
         self.wait_ready([founder])
-        trio.run(join_all, self.plan, invite, say)
+        visit(partial(join_all, self.plan, invite, say))
         self.stop(founder)
 
     def start_all(self) -> None:
@@ -119,4 +119,5 @@ class LocalSwarm:
 def died(child: Child) -> str:
     """One line about an agent that ended by itself: how, and the last thing it said."""
     tail = [line for line in child.log_tail() if any(map(str.isalnum, line))]
-    return f"{child.name} {child.ending()}" + (f": {tail[-1]}" if tail else "")
+    said = f": {tail[-1].removeprefix('gossamer: ')}" if tail else ""
+    return f"{child.name} {child.ending()}{said}"

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
+import os
 import struct
 from collections.abc import Callable
 from typing import Any, Final
@@ -85,7 +86,7 @@ def install() -> None:
     check_version(importlib.metadata.version("libp2p"))
     for owner, name, replacement in PATCHES:
         setattr(owner, name, replacement)
-    if logging.getLogger("libp2p").level == logging.NOTSET:
+    if "LIBP2P_DEBUG" not in os.environ:
         # Hostile peers cause errors there by the thousand; ours are counted by reason instead.
         logging.getLogger("libp2p").setLevel(logging.CRITICAL)
 

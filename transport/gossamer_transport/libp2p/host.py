@@ -36,6 +36,7 @@ from libp2p.peer.peerstore import PeerStore
 from libp2p.protocol_muxer.exceptions import MultiselectClientError
 from libp2p.protocol_muxer.multiselect_client import MultiselectClient
 from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
+from libp2p.rcmgr import Direction
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE_PROTOCOL
 from libp2p.security.noise.transport import Transport as NoiseTransport
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX_PROTOCOL
@@ -139,10 +140,6 @@ class GuardedSwarm(Swarm):
         peer = peer_of(muxed_conn.peer_id)
         outbound = direction == "outbound"
         reason = Reason.BAD_KEY if peer is None else self._admit(peer, outbound)
-        if reason is None and len(self.get_connections(muxed_conn.peer_id)) >= (
-            CONNECTIONS_PER_PEER_MAX
-        ):
-            reason = Reason.FLOOD
         if reason is not None:
             if not outbound:
                 self._refuse(peer, reason)
@@ -150,11 +147,22 @@ class GuardedSwarm(Swarm):
                 await hardening.abort(muxed_conn)
             raise SwarmException(f"connection refused: {reason}")
         if isinstance(muxed_conn, Yamux):
+            self._replace_older(muxed_conn.peer_id, direction)
             self._sockets.add(muxed_conn)
             hardening.on_violation(muxed_conn, lambda why: self._refuse(peer, why))
         connection = await super().add_conn(muxed_conn, direction)
         self.linked_at[connection] = trio.current_time()
         return connection
+
+    def _replace_older(self, libp2p_id: ID, direction: str) -> None:
+        """Close what a new connection stands for: a peer that dials twice has lost its first link,
+        whatever we know of that. Two that dial each other at once keep both.
+        """
+        for connection in self.get_connections(libp2p_id):
+            muxed = connection.muxed_conn
+            same = getattr(connection, "direction", None) == Direction.from_string(direction)
+            if same and isinstance(muxed, Yamux):
+                self.manager.run_task(hardening.abort, muxed)
 
 
 class _NoAutoConnector(AutoConnector):
@@ -292,9 +300,11 @@ class LiveHost:
         return stream
 
     def _link(self, peer: PeerId) -> INetConn:
-        for connected in self.connections(peer):
-            return connected.connection
-        raise Unreachable(f"no link to peer {peer_id_text(peer)}")
+        """Return the newest connection: an older one may be dead without our knowing."""
+        connections = list(self.connections(peer))
+        if not connections:
+            raise Unreachable(f"no link to peer {peer_id_text(peer)}")
+        return connections[-1].connection
 
     async def cut(self, peer: PeerId) -> None:
         """Close all connections to `peer` at once."""

@@ -134,11 +134,12 @@ class Libp2pNetwork(Network):
             limits, self._deliver, self._pull, self._is_member, self._refuse
         )
         self._leash = GossipLeash(
-            gossip_topic(options.swarm_id),
-            self._is_member,
-            self._heard,
-            self._refuse,
-            trio.current_time(),
+            own=identity.peer_id,
+            topic=gossip_topic(options.swarm_id),
+            member=self._is_member,
+            deliver=self._heard,
+            refuse=self._refuse,
+            now=trio.current_time(),
         )
         self.refused: Counter[Reason] = Counter()
         self.frames_sent = 0
