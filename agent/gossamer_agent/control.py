@@ -3,8 +3,8 @@ hold the same roster, know each other's newest heads, and know where to dial.
 
 Theory of operation. What changes is announced once by gossip, and again every interval, because
 gossip loses messages. What gossip lost comes by HELLO: with every new link, and each interval with
-one random neighbour, two agents tell each other what the other lacks. A roster entry is on the disk
-before it takes effect for others; heads and addresses are a cache, saved lazily (`caches`).
+one random neighbour, two agents tell each other what the other lacks. Roster entries are written
+down at once; heads and addresses are a cache, saved lazily (`caches`).
 
 Other processes may extend the roster in the state store (`gossamer evict`, `gossamer invite` beside
 a running agent): the store is looked at once a second.
@@ -59,10 +59,9 @@ FAREWELL_S: Final = 20.0
 class Control:
     """Membership at work. `run` until cancelled.
 
-    own_head: our newest entry, or None. on_epoch: called when we moved to a new one.
-    on_fork: called for an author who told two stories.
-    removed: set once we are no member any more. news: set, and replaced, whenever somebody
-    answered. trouble: why the state store could not be used last.
+    own_head: our newest entry, or None. on_epoch: called when we moved to a new one. on_fork: called
+    for an author who told two stories. removed: set once we are no member any more. news: set, and
+    replaced, whenever somebody answered. trouble: why the state store could not be used last.
     """
 
     def __init__(
@@ -126,8 +125,8 @@ class Control:
         """Take a control frame that `origin` published."""
         await self._take(self.membership.heard(origin, frame))
 
-    async def greet(self, peer: PeerId) -> bool:
-        """Have a HELLO with a linked peer; whether it answered."""
+    async def greet(self, peer: PeerId) -> None:
+        """Have a HELLO with a linked peer. Who does not answer is asked again later."""
         request = self.membership.hello(int(self._unix_time()))
         try:
             answer = await self._network.request(
@@ -138,11 +137,10 @@ class Control:
                 timeout_s=HELLO_TIMEOUT_S,
             )
         except NetworkError:
-            return False
+            return
         await self._take(self.membership.learn(peer, answer))
         self.news.set()
         self.news = trio.Event()
-        return True
 
     async def reload(self) -> None:
         """Take over what another process, or our own stewardship, added to the stored roster."""
@@ -207,8 +205,10 @@ class Control:
                 nursery.start_soon(self._greet_link, peer)
 
     async def _greet_link(self, peer: PeerId) -> None:
-        answered = await self.greet(peer)
-        self._greet_at[peer] = NEVER if answered else trio.current_time() + HELLO_RETRY_S
+        """Ask until it answers as to a member: its roster may lack us for a moment."""
+        await self.greet(peer)
+        known = peer in self.membership.confirmations
+        self._greet_at[peer] = NEVER if known else trio.current_time() + HELLO_RETRY_S
 
     async def _ask_at_random(self) -> None:
         while True:

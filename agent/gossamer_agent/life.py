@@ -44,17 +44,10 @@ HEALTHY_S: Final = 60.0
 class Life:
     """Runs passes until cancelled.
 
-    state: for the status, in words. own: the newest own feed as far as it is known. runtime: of the
-    running pass.
+    state: for the status, in words. runtime: of the running pass. tally: of all passes.
     """
 
-    def __init__(
-        self,
-        means: Means,
-        network: Network,
-        control: Control,
-        caches: Caches,
-    ) -> None:
+    def __init__(self, means: Means, network: Network, control: Control, caches: Caches) -> None:
         self.state = "starting"
         self.tally = Tally()
         self.runtime: AgentRuntime | None = None
@@ -127,7 +120,8 @@ class Life:
         own, store = await trio.to_thread.run_sync(feeds.open_newest, self._means.folder)
         try:
             self._own = own = replace(own, damaged=own.damaged or damaged)
-            verdict = Verdict.CONTINUE if self._checked else await self._ask(own)
+            checked = self._checked and not own.damaged
+            verdict = Verdict.CONTINUE if checked else await self._ask(own)
             if verdict is Verdict.CONTINUE:
                 assert store is not None, "a damaged feed is not continued"
                 self._checked = True

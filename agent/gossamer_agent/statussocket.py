@@ -43,19 +43,20 @@ async def answering(folder: Path, answers: Answers) -> AsyncIterator[None]:
     """
     listener = trio.SocketListener(_bind(folder))
     busy = trio.CapacityLimiter(CONVERSATIONS_MAX)
-    try:
-        async with trio.open_nursery() as nursery:
 
-            async def converse(stream: trio.SocketStream) -> None:
-                async with busy, stream:
-                    await _answer(stream, answers)
+    async def converse(stream: trio.SocketStream) -> None:
+        async with busy, stream:
+            await _answer(stream, answers)
 
-            nursery.start_soon(trio.serve_listeners, converse, [listener])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, converse, [listener])
+        try:
             yield
-            nursery.cancel_scope.cancel()
-    finally:
-        with suppress(OSError):
-            (folder / FILE_NAME).unlink()
+        finally:
+            # While we still listen: after that the name may be another agent's already.
+            with suppress(OSError):
+                (folder / FILE_NAME).unlink()
+        nursery.cancel_scope.cancel()
 
 
 def ask(folder: Path, question: str, timeout_s: float = ANSWER_TIMEOUT_S) -> bytes | None:

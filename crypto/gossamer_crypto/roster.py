@@ -184,8 +184,8 @@ class Roster:
         return self._state.removals.get(peer)
 
     def inviter_of(self, peer: PeerId) -> PeerId | None:
-        """Who invited `peer`, a member or a former one; None for anyone else."""
-        return self._state.inviters.get(peer)
+        """Who invited `peer`, a member or a former one; None for a steward and for anyone else."""
+        return None if peer in self._stewards else self._state.inviters.get(peer)
 
     def extend(self, raw: bytes) -> RosterEntry | None:
         """Verify and apply an entry; None if it is held already.

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from gossamer_agent.cli import run
+from gossamer_agent.cli import run_program as run
 
 Result = dict[str, Any]
 

@@ -11,7 +11,7 @@ from statistics import fmean
 
 import pytest
 
-from gossamer_agent.cli import run
+from gossamer_agent.cli import run_program as run
 from gossamer_agent.feeds import feed_path, incarnations
 from gossamer_agent.status import AgentStatus
 from gossamer_agent.store.archive import FeedArchive

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from gossamer_agent.cli import run
+from gossamer_agent.cli import run_program as run
 from gossamer_agent.status import AgentStatus
 from gossamer_simulator.swarm_up.watch import status_of
 

@@ -167,6 +167,30 @@ def test_an_agent_that_was_killed_goes_on_where_it_was(garden: Path) -> None:
     assert "verified" in gossamer("log", "verify", shed)
 
 
+def test_a_restored_image_begins_the_next_incarnation(garden: Path) -> None:
+    with running(garden) as founder:
+        await_status(garden, lambda found: found["rounds"] > 0)
+        shed = join(garden)
+        with running(shed) as joiner:
+            await_status(shed, lambda found: found["merges"] > 1)
+            end(joiner, signal.SIGTERM)
+        image = {path: path.read_bytes() for path in shed.glob("feed*")}
+        with running(shed) as joiner:
+            before = await_status(shed, lambda found: found["running"] and found["rounds"] > 2)
+            end(joiner, signal.SIGTERM)
+        for path, content in image.items():
+            path.write_bytes(content)
+        with running(shed) as joiner:
+            after = await_status(shed, lambda found: found["running"] and found["merges"] > 1)
+            assert after["incarnation"] == before["incarnation"] + 1
+            known = await_status(garden, lambda found: found["peers"][0]["incarnation"] == 1)
+            assert known["peers"][0]["standing"] == "admitted"
+            assert not {"fork", "replayed"} & set(known["refused"])
+            end(joiner, signal.SIGTERM)
+        end(founder, signal.SIGTERM)
+    assert "verified" in gossamer("log", "verify", shed / "feed-1.sqlite3")
+
+
 def test_doctor_without_an_agent_dials_by_itself(garden: Path) -> None:
     with running(garden) as founder:
         await_status(garden, lambda found: found["rounds"] > 0)

@@ -300,10 +300,10 @@ class Ran(NamedTuple):
 @pytest.fixture
 def gossamer(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
     """Runs the program in this process: `gossamer("-C", folder, "invite")`."""
-    from gossamer_agent.cli import run
+    from gossamer_agent.cli import run_program
 
     def call(*arguments: str | Path) -> Ran:
-        code = run([str(argument) for argument in arguments])
+        code = run_program([str(argument) for argument in arguments])
         return Ran(code, *capsys.readouterr())
 
     return call

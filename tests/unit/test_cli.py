@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gossamer_agent.cli
-from gossamer_agent.cli import group, run
+from gossamer_agent.cli import group, run_program
 from gossamer_agent.cli.bodies import describe
 from gossamer_agent.cli.failures import exit_code_of, one_line
 from gossamer_agent.cli.help import MEANING
@@ -53,7 +53,7 @@ Gossamer = Callable[..., Ran]
 @pytest.fixture
 def gossamer(capsys: pytest.CaptureFixture[str]) -> Gossamer:
     def call(*arguments: str | Path) -> Ran:
-        code = run([str(argument) for argument in arguments])
+        code = run_program([str(argument) for argument in arguments])
         return Ran(code, *capsys.readouterr())
 
     return call
@@ -107,7 +107,7 @@ class TestHelp:
     @pytest.mark.slow
     def test_imports_nothing_heavy(self) -> None:
         program = (
-            "import sys; from gossamer_agent.cli import run; run(['--help'])\n"
+            "import sys; from gossamer_agent.cli import run_program; run_program(['--help'])\n"
             "heavy = {'numpy', 'matplotlib', 'trio', 'libp2p', 'tflite_runtime'}\n"
             "print(sorted(heavy & {*sys.modules}))"
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from gossamer_agent import feeds
+from gossamer_agent import control, feeds
 from gossamer_agent.config import Config, DeviceSettings, LearningSettings, NetworkSettings
 from gossamer_agent.device import Device, create_device, holding, open_device
 from gossamer_agent.errors import MembershipError, StoreError
@@ -28,13 +28,14 @@ from gossamer_agent.stewardship import Stewardship, found_swarm, stored_entries
 from gossamer_agent.store.sqlite import SqliteStore
 from gossamer_agent.synthetic import SyntheticLearner, make_samples
 from gossamer_crypto.envelope import Envelope
+from gossamer_crypto.errors import Reason
 from gossamer_crypto.feed import verify_chain
 from gossamer_crypto.genesis import Genesis
 from gossamer_crypto.identity import Identity
 from gossamer_crypto.join import make_join_request, parse_join_answer
 from gossamer_crypto.keyfile import Keys
 from gossamer_crypto.prekey import PrekeySecret
-from gossamer_crypto.roster import Roster
+from gossamer_crypto.roster import Roster, RosterEntry
 from gossamer_transport.limits import Limits
 from gossamer_transport.memory import MemorySwarm
 
@@ -394,6 +395,75 @@ class TestFailures:
 
         run(scenario)
         assert verify_chain(place.entries(1)).ok
+
+    def test_a_feed_that_is_damaged_while_the_agent_runs_is_left_alone(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        place.found()
+        place.join(2)
+        damage = False
+        append = SqliteStore.append
+
+        def failing(store: SqliteStore, envelope: Envelope) -> None:
+            nonlocal damage
+            if damage and "device-2" in str(store._path):
+                damage = False
+                store._abandon()
+                store._path.write_bytes(b"\xff" * 4096)
+                raise StoreError("input/output error")
+            append(store, envelope)
+
+        monkeypatch.setattr(SqliteStore, "append", failing)
+
+        async def scenario(nursery: trio.Nursery) -> None:
+            nonlocal damage
+            await place.start(nursery, 1)
+            await place.start(nursery, 2)
+            life = place.nodes[2].life
+            await until(lambda: life.tally.rounds >= 2)
+            damage = True
+            await until(lambda: life.incarnation == 1)
+            rounds = life.tally.rounds
+            await until(lambda: life.tally.rounds >= rounds + 2)
+            await until(lambda: merged_now(place.nodes[1]) == 2)
+            assert not {Reason.FORK, Reason.REPLAYED} & set(place.nodes[1].life.tally.refused)
+            await place.stop(1)
+            await place.stop(2)
+
+        run(scenario)
+        assert feeds.feed_path(place.devices[2].path, 0).read_bytes() == b"\xff" * 4096
+
+    def test_a_roster_that_cannot_be_written_is_written_later(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        place.found()
+        place.join(2)
+        full = True
+        kept = control.store_roster
+
+        def storing(state: StateStore, entries: Sequence[RosterEntry]) -> None:
+            if full:
+                raise StoreError("no space left on device")
+            kept(state, entries)
+
+        monkeypatch.setattr(control, "store_roster", storing)
+
+        async def scenario(nursery: trio.Nursery) -> None:
+            nonlocal full
+            await place.start(nursery, 1)
+            await place.start(nursery, 2)
+            place.join(3)
+            member = place.nodes[2]
+            await until(lambda: len(member.roster.members) == 3)
+            await until(lambda: "no space left" in str([*member.troubles()]))
+            full = False
+            await until(lambda: not [*member.troubles()])
+            with closing(place.devices[2].open_state()) as state:
+                assert len(stored_entries(state)) == len(member.roster)
+            await place.stop(1)
+            await place.stop(2)
+
+        run(scenario)
 
     def test_training_that_diverges_ends_the_agent(
         self, place: Place, monkeypatch: pytest.MonkeyPatch

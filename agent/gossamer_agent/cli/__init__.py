@@ -82,11 +82,14 @@ def main() -> None:
     """Run the command line and leave the process with its exit code (docs/exit-codes.md)."""
     # Read when numpy is first imported: its BLAS spends more on threads than our products cost.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(run_program(sys.argv[1:]))
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit code; what the user can cause costs one line."""
+def run_program(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code; what the user can cause costs one line.
+
+    Not called `run`: that is the module of a command.
+    """
     try:
         result = gossamer.main([*arguments], prog_name="gossamer", standalone_mode=False)
         sys.stdout.flush()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from gossamer_agent.errors import AgentError
 from gossamer_agent.exit_codes import ExitCode
+from gossamer_crypto.errors import KeyFileError
 
 
 def exit_code_of(error: BaseException) -> ExitCode:
     """Return the code that `error` ends the program with; FAILURE for what has no code."""
     if isinstance(error, AgentError):
         return error.exit_code
-    # The network's errors are in a lower layer, which does not know about programs.
+    # These are of lower layers, which do not know about programs.
+    if isinstance(error, KeyFileError):
+        return ExitCode.STORE
     from gossamer_transport.errors import NetworkError  # noqa: PLC0415  only when needed
 
     return ExitCode.NETWORK if isinstance(error, NetworkError) else ExitCode.FAILURE

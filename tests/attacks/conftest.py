@@ -1,0 +1,25 @@
+"""Hostile peers against running agents: one honest pair of real processes for the whole folder.
+
+The helpers beside this file are imported by their names: honest_pair, watching, strangers,
+insiders, raw_sockets, wiretap. Each attack is an async context manager: on entering it does its
+worst, and while it is entered it keeps its sockets open.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # pytest's importlib mode does not
+
+from honest_pair import HonestPair, honest_pair
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HonestPair]:
+    """A steward and a member that exchange deltas until the last test of this folder has ended."""
+    with honest_pair(tmp_path_factory.mktemp("pair")) as made:
+        yield made
