@@ -59,9 +59,10 @@ FAREWELL_S: Final = 20.0
 class Control:
     """Membership at work. `run` until cancelled.
 
-    own_head: our newest entry, or None. on_epoch: called when we moved to a new one. on_fork: called
-    for an author who told two stories. removed: set once we are no member any more. news: set, and
-    replaced, whenever somebody answered. trouble: why the state store could not be used last.
+    own_head: our newest entry, or None. on_epoch: called when we moved to a new one. on_fork:
+    called for an author who told two stories. removed: set once we are no member any more. news:
+    set, and replaced, whenever somebody answered. trouble: why the state store could not be used
+    last.
     """
 
     def __init__(

@@ -190,7 +190,7 @@ def _about(peer: PeerStatus, seen: Observations) -> Iterator[Finding]:
         )
         return
     if peer.failure is not None:
-        yield _about_failure(peer, peer.failure)
+        yield _about_failure(peer, peer.failure, same_machine=_stays_local(seen))
     elif not seen.status.running:
         return
     elif peer.note is None:
@@ -199,7 +199,7 @@ def _about(peer: PeerStatus, seen: Observations) -> Iterator[Finding]:
         )
 
 
-def _about_failure(peer: PeerStatus, failure: str) -> Finding:
+def _about_failure(peer: PeerStatus, failure: str, *, same_machine: bool) -> Finding:
     if "another identity" in failure:
         return _problem(
             Cause.IDENTITY,
@@ -216,7 +216,7 @@ def _about_failure(peer: PeerStatus, failure: str) -> Finding:
         )
     # Each address is listed with its own cause.
     elsewhere = [text for text in failure.split("; ") if not _is_local(text)]
-    if not elsewhere:
+    if not elsewhere and not same_machine:
         return _problem(
             Cause.ADVERTISED,
             f"is known by addresses of its own machine only ({failure})",
@@ -271,6 +271,12 @@ def _about_note(peer: PeerStatus, note: str) -> Iterator[Finding]:
         )
     else:
         yield _advice(Cause.ROSTER, note, "compare gossamer status of both", peer)
+
+
+def _stays_local(seen: Observations) -> bool:
+    """Whether this device itself can be reached from its own machine only, as in a trial there."""
+    own = seen.status.addresses or seen.advertise or seen.listen
+    return bool(own) and all(_is_local(address) for address in own)
 
 
 def _is_local(text: str) -> bool:

@@ -49,7 +49,7 @@ def judge(
     """
     if answers < _answers_needed(others, waited_s):
         return Verdict.WAIT
-    if own.damaged or (known is not None and _is_ahead(known, own)):
+    if own.damaged or (known is not None and is_ahead(known, own)):
         return Verdict.NEXT
     return Verdict.CONTINUE
 
@@ -63,7 +63,7 @@ def _answers_needed(others: int, waited_s: float) -> int:
     return min(others, ANSWERS if waited_s < PATIENCE_S else 1)
 
 
-def _is_ahead(known: Head, own: OwnFeed) -> bool:
+def is_ahead(known: Head, own: OwnFeed) -> bool:
     """Whether the swarm knows more of us than we do, or another entry in the place of ours."""
     header = known.header
     if header.incarnation != own.incarnation:

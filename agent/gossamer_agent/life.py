@@ -5,7 +5,8 @@ Theory of operation. One pass is: open the newest feed; unless this process has 
 already, ask the neighbours (`headcheck`); build the core and replay the feed; run. A StoreError
 ends the pass: nothing is published any more, status and control frames are still served, and the
 next pass begins after a pause that doubles. A damaged feed is kept as it is; the pass after it
-begins the next incarnation, again after asking.
+begins the next incarnation, again after asking. So it is when neighbours turn out, later on, to
+know a newer entry of ours: those that we asked had not heard of it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from gossamer_agent import feeds
 from gossamer_agent.caches import Caches
 from gossamer_agent.control import Control
 from gossamer_agent.errors import StoreError
-from gossamer_agent.headcheck import OwnFeed, Verdict, judge, next_incarnation
+from gossamer_agent.groups import first_of_ours
+from gossamer_agent.headcheck import OwnFeed, Verdict, is_ahead, judge, next_incarnation
 from gossamer_agent.means import Means
 from gossamer_agent.resume import inherit, resume
 from gossamer_agent.round import AgentCore
@@ -39,6 +41,14 @@ from gossamer_transport.wire import is_control
 RETRY_S: Final = (1.0, 60.0)
 HEALTHY_S: Final = 60.0
 """After so long a pass the next pause is a short one again."""
+
+
+INCARNATION_S: Final = 3600.0
+"""No more than one incarnation is begun in this time: two clones of a device must not race."""
+
+
+class OvertakenError(StoreError):
+    """Neighbours know a newer entry of ours than this device has."""
 
 
 class Life:
@@ -57,6 +67,7 @@ class Life:
         self._caches = caches
         self._own = OwnFeed(incarnation=0, head=None)
         self._checked = False
+        self._next_turn = float("-inf")  # when the next incarnation may begin
 
     @property
     def incarnation(self) -> int:
@@ -77,8 +88,9 @@ class Life:
                 await self._pass()
             except StoreError as error:
                 if isinstance(error, DamagedStoreError):
-                    self._checked = False
                     self._own = replace(self._own, damaged=True)
+                if isinstance(error, DamagedStoreError | OvertakenError):
+                    self._checked = False
                 self.state = f"store failed: {error}"
             if trio.current_time() - begun >= HEALTHY_S:
                 pause = RETRY_S[0]
@@ -94,7 +106,10 @@ class Life:
             self._caches.restore_core(runtime.core)
             self.runtime = runtime
             self.state = "learning"
-            await runtime.run()
+            with first_of_ours():
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._watch_own_head, runtime)
+                    await runtime.run()
         finally:
             self._own = replace(self._own, head=self.head())
             if self.runtime is not None:
@@ -104,6 +119,17 @@ class Life:
             # Closing a store that has failed fails again.
             with suppress(StoreError):
                 store.close()
+
+    async def _watch_own_head(self, runtime: AgentRuntime) -> None:
+        while True:
+            known = self._control.membership.own_head_known()
+            own = replace(self._own, head=runtime.kept)
+            if known is not None and is_ahead(known, own):
+                raise OvertakenError(
+                    f"neighbours know entry {known.header.seq} of incarnation"
+                    f" {known.header.incarnation} of ours, which is not here"
+                )
+            await trio.sleep(1.0)
 
     async def _await_key(self) -> None:
         """Without any key of the swarm nothing can be read or written."""
@@ -130,11 +156,19 @@ class Life:
         finally:
             if store is not None:
                 store.close()
+        await self._await_turn()
         number = next_incarnation(own, self._control.membership.own_head_known())
         begun = await trio.to_thread.run_sync(feeds.begin, self._means.folder, number)
         self._own = OwnFeed(incarnation=number, head=None)
         self._checked = True
+        self._next_turn = trio.current_time() + INCARNATION_S
         return begun
+
+    async def _await_turn(self) -> None:
+        async with self._listening():
+            if trio.current_time() < self._next_turn:
+                self.state = "store failed: the own feed was lost twice within an hour; waiting"
+                await trio.sleep_until(self._next_turn)
 
     async def _ask(self, own: OwnFeed) -> Verdict:
         begun = trio.current_time()

@@ -42,11 +42,12 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Target:
-    """The attacked agent, as an attacker knows it."""
+    """The attacked agent, as an attacker knows it. insider: the member who attacks, if it is one."""
 
     peer: PeerId
     port: int
     genesis: Genesis
+    insider: Identity | None = None
 
     @property
     def address(self) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import struct
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -21,12 +22,15 @@ from libp2p.identity.identify.identify import ID as IDENTIFY
 from libp2p.identity.identify.pb.identify_pb2 import Identify
 from libp2p.identity.identify_push.identify_push import ID_PUSH
 from libp2p.peer.id import ID
+from libp2p.network.stream.exceptions import StreamError
 from libp2p.peer.peerinfo import info_from_p2p_addr
+from libp2p.peer.peerstore import create_signed_peer_record
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.security.insecure.transport import PLAINTEXT_PROTOCOL_ID, InsecureTransport
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
 from libp2p.security.noise.transport import Transport as NoiseTransport
 from libp2p.security.secio import transport as secio
+from libp2p.stream_muxer.exceptions import MuxedStreamError
 from libp2p.utils.varint import encode_varint_prefixed
 from multiaddr import Multiaddr
 
@@ -36,6 +40,7 @@ from gossamer_transport.libp2p import HELLO_PROTOCOL, JOIN_PROTOCOL, gossip_topi
 MESHSUB = TProtocol("/meshsub/1.2.0")
 MEMBER_ID = bytes.fromhex("002408011220")  # before the key: libp2p's id of an Ed25519 identity
 CONNECT_S = 20.0
+IDENTITIES = 40
 
 
 @asynccontextmanager
@@ -111,22 +116,57 @@ async def forged_messages(target: Target) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def gossip_control_flood(target: Target) -> AsyncIterator[None]:
-    """IHAVE, IWANT, GRAFT and PRUNE by the hundred thousand, of topics that do not exist too."""
-    topic = gossip_topic(target.swarm_id)
+async def gossip_tables(target: Target) -> AsyncIterator[None]:
+    """Control messages about topics without end, whose names are long: 120 MB of them."""
+
+    def about(number: int) -> str:
+        return f"{number:06}" + "x" * 1000
+
+    topics = map(about, itertools.count())
     async with linked(target) as (host, peer):
         stream = await host.new_stream(peer, [MESHSUB])
-        with suppress(Exception), trio.move_on_after(15):
-            for _ in range(40):
+        with suppress(MuxedStreamError, StreamError), trio.move_on_after(15):
+            for _ in range(600):
                 rpc = rpc_pb2.RPC()
-                ids = [os.urandom(20).hex() for _ in range(4000)]
-                rpc.control.ihave.add(topicID=topic, messageIDs=ids[:2000])
-                rpc.control.iwant.add(messageIDs=ids[2000:])
-                for number in range(200):
-                    rpc.control.graft.add(topicID=f"{topic}{number}")
-                    rpc.control.prune.add(topicID=topic, backoff=1 << 40)
+                for _ in range(66):
+                    rpc.control.prune.add(topicID=next(topics), backoff=1 << 40)
+                    rpc.control.ihave.add(topicID=next(topics), messageIDs=[os.urandom(20)])
+                    rpc.control.graft.add(topicID=next(topics))
+                rpc.control.iwant.add(messageIDs=[os.urandom(20) for _ in range(500)])
+                rpc.control.idontwant.add(messageIDs=[os.urandom(20) for _ in range(500)])
                 await stream.write(encode_varint_prefixed(rpc.SerializeToString()))
         yield
+
+
+@asynccontextmanager
+async def peer_exchange(target: Target) -> AsyncIterator[None]:
+    """Signed records of peers that the target should dial, at addresses of our choice."""
+    called = 0
+
+    async def count(stream: trio.SocketStream) -> None:
+        nonlocal called
+        called += 1
+        async with stream:
+            await trio.sleep(10)
+
+    async with linked(target) as (host, peer), trio.open_nursery() as nursery:
+        (decoy,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, count, [decoy])
+        address = Multiaddr(f"/ip4/127.0.0.1/tcp/{decoy.socket.getsockname()[1]}")
+        stream = await host.new_stream(peer, [MESHSUB])
+        rpc = rpc_pb2.RPC()
+        for topic in (gossip_topic(target.swarm_id), "other"):
+            prune = rpc.control.prune.add(topicID=topic)
+            for _ in range(8):
+                key_pair = create_new_key_pair()
+                known = ID.from_pubkey(key_pair.public_key)
+                record = create_signed_peer_record(known, [address], key_pair.private_key)
+                prune.peers.add(peerID=known.to_bytes(), signedPeerRecord=record.marshal_envelope())
+        await stream.write(encode_varint_prefixed(rpc.SerializeToString()))
+        await trio.sleep(3)
+        assert called == 0, f"the agent dialled {called} addresses that a stranger named"
+        yield
+        nursery.cancel_scope.cancel()
 
 
 def rpc_with(target: Target, **fields: Any) -> bytes:
@@ -158,7 +198,7 @@ async def secio_dial(target: Target) -> AsyncIterator[None]:
 @asynccontextmanager
 async def _refused_dial(target: Target, security: Any) -> AsyncIterator[None]:
     async with plain_host(security=security) as host:
-        with pytest.raises(Exception, match=r".*"):  # noqa: PT011  whatever libp2p makes of it
+        with pytest.raises(Exception, match=r".*"), trio.fail_after(5):
             await connect(host, target)
         assert not host.get_network().get_connections()
         yield
@@ -179,13 +219,16 @@ async def window_ignorer(target: Target) -> AsyncIterator[None]:
 @asynccontextmanager
 async def eight_window_ignorers(target: Target) -> AsyncIterator[None]:
     """As many strangers as are let in, twice each, and each stays just below what is allowed."""
-    async with AsyncExitStack() as stack, trio.open_nursery() as nursery:
-        for _ in range(8):
-            identity = Identity.generate()
+    async def fill(identity: Identity, task_status: trio.TaskStatus[None]) -> None:
+        async with linked(target, identity) as (host, peer):
+            await _pour(host, peer, (8 << 20) - (1 << 16))
+            task_status.started()
+            await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        for identity in [Identity.generate() for _ in range(8)]:
             for _ in range(2):
-                host, peer = await stack.enter_async_context(linked(target, identity))
-                nursery.start_soon(_pour, host, peer, (8 << 20) - (1 << 16))
-        await trio.sleep(8)
+                await nursery.start(fill, identity)
         yield
         nursery.cancel_scope.cancel()
 
@@ -204,22 +247,30 @@ async def _pour(host: IHost, peer: ID, size: int) -> int:
 
 
 @asynccontextmanager
-async def identify_bomb(target: Target) -> AsyncIterator[None]:
-    """A megabyte of addresses and protocols, pushed again and again."""
+async def identify_bombs(target: Target) -> AsyncIterator[None]:
+    """Forty identities, one after another, that claim 60,000 addresses and 20,000 protocols."""
     address = Multiaddr("/ip4/10.1.1.1/tcp/1").to_bytes()
-    async with linked(target) as (host, peer):
-        for attempt in range(6):
-            bomb = Identify(
-                listen_addrs=[address[:-2] + struct.pack(">H", n) for n in range(60_000)],
-                protocols=[f"/{attempt}/{n}" for n in range(20_000)],
-            )
-            raw = bomb.SerializeToString()
-            assert len(raw) < 1 << 20
-            with suppress(Exception), trio.move_on_after(10):
-                stream = await host.new_stream(peer, [ID_PUSH])
-                await stream.write(encode_varint_prefixed(raw))
+    for attempt in range(IDENTITIES):
+        bomb = Identify(
+            listen_addrs=[address[:-2] + struct.pack(">H", number) for number in range(60_000)],
+            protocols=[f"/{attempt}/{number}" for number in range(20_000)],
+        )
+        raw = encode_varint_prefixed(bomb.SerializeToString())
+        assert len(raw) < 1 << 20
+
+        async def answer(stream: INetStream, raw: bytes = raw) -> None:
+            with suppress(Exception):
+                await stream.write(raw)
                 await stream.close()
-        yield
+
+        async with plain_host() as host:
+            host.set_stream_handler(IDENTIFY, answer)
+            peer = await connect(host, target)
+            with suppress(Exception), trio.move_on_after(5):
+                stream = await host.new_stream(peer, [ID_PUSH])
+                await answer(stream)
+                await is_reset(stream)
+    yield
 
 
 # Requests ----------------------------------------------------------------------------------------

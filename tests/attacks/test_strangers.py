@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import NamedTuple
 
 import pytest
@@ -32,12 +33,13 @@ CASES = [
     Case(strangers.garbage_rpc, (Reason.BAD_FRAME,)),
     Case(strangers.rpc_of_a_terabyte, (Reason.TOO_LARGE,)),
     Case(strangers.forged_messages, (Reason.BAD_KEY, Reason.NOT_A_MEMBER), cut=False),
-    Case(strangers.gossip_control_flood, cut=False),
+    Case(strangers.gossip_tables, (Reason.FLOOD,)),
+    Case(strangers.peer_exchange, cut=False),
     Case(strangers.plaintext_dial),
     Case(strangers.secio_dial),
     Case(strangers.window_ignorer, (Reason.FLOOD,)),
     Case(strangers.eight_window_ignorers),
-    Case(strangers.identify_bomb, cut=False),
+    Case(strangers.identify_bombs, cut=False),
     Case(strangers.lying_requests, (Reason.TOO_LARGE,), cut=False),
     Case(strangers.request_bombs, (Reason.BAD_FRAME,), cut=False),
     Case(strangers.request_flood, (Reason.FLOOD,), cut=False),
@@ -68,3 +70,4 @@ def test_stranger(pair: HonestPair, warm_mb: float, case: Case) -> None:
                         await watch.until_cut(begun_at)
 
         trio.run(main)
+        gc.collect()

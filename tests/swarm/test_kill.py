@@ -113,6 +113,7 @@ def test_power_cuts_lose_nothing(swarm_of: Callable[..., LocalSwarm]) -> None:
         assert status.incarnation == 0, f"{name} began a new feed without need"
     assert fmean(last_accuracy(status) for status in witness.newest.values()) >= bound(witness)
     assert swarm.children.stop() == []
+    assert {child.exit_code for child in swarm.agents.values()} == {0}
 
     assert len(witness.heads) > PEERS * TIMES
     assert check_heads(witness) == []

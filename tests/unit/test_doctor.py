@@ -131,6 +131,14 @@ def test_a_port_is_closed_although_a_local_address_was_tried_as_well() -> None:
     assert finding.cause is Cause.PORT_CLOSED
 
 
+def test_on_one_machine_local_addresses_are_as_good_as_others() -> None:
+    failure = f"{NEAR}: connection refused"
+    at_rest = seen(peer(failure=failure), addresses=[], running=False, listen=[NEAR])
+    running = seen(peer(failure=failure), addresses=[NEAR])
+    for observed in (at_rest, running):
+        assert Cause.PORT_CLOSED in {finding.cause for finding in diagnose(observed)}
+
+
 def test_problems_come_first() -> None:
     findings = diagnose(seen(peer(), peer(addresses=[]), addresses=[NEAR]))
     assert [finding.severity for finding in findings] == [

@@ -15,7 +15,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from gossamer_agent import control, feeds
+from gossamer_agent import control, feeds, life
 from gossamer_agent.config import Config, DeviceSettings, LearningSettings, NetworkSettings
 from gossamer_agent.device import Device, create_device, holding, open_device
 from gossamer_agent.errors import MembershipError, StoreError
@@ -27,7 +27,7 @@ from gossamer_agent.state import StateStore
 from gossamer_agent.stewardship import Stewardship, found_swarm, stored_entries
 from gossamer_agent.store.sqlite import SqliteStore
 from gossamer_agent.synthetic import SyntheticLearner, make_samples
-from gossamer_crypto.envelope import Envelope
+from gossamer_crypto.envelope import Envelope, Head, Kind, seal
 from gossamer_crypto.errors import Reason
 from gossamer_crypto.feed import verify_chain
 from gossamer_crypto.genesis import Genesis
@@ -325,13 +325,13 @@ class TestASwarm:
             await place.stop(2)
             lose(loss, device, image)
             await place.start(nursery, 2)
-            life = place.nodes[2].life
-            await until(lambda: life.tally.rounds >= 3)
-            assert life.incarnation == 1
-            assert life.runtime is not None
+            living = place.nodes[2].life
+            await until(lambda: living.tally.rounds >= 3)
+            assert living.incarnation == 1
+            assert living.runtime is not None
             # What it had learnt is not lost where the old feed can be read.
             if loss == "restored":
-                assert life.runtime.core.round > 3
+                assert living.runtime.core.round > 3
             follower = place.nodes[1]
             await until(lambda: merged_now(follower) == 2)
             assert not follower.life.tally.refused
@@ -359,6 +359,63 @@ def lose(loss: str, device: Path, image: Path) -> None:
         (device / name).unlink()
         if loss == "restored" and (image / name).exists():
             shutil.copy(image / name, device / name)
+
+
+@pytest.mark.slow
+def test_neighbours_that_know_more_of_us_later_on_are_believed(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that were asked at the start had not heard of it."""
+    monkeypatch.setattr(life, "INCARNATION_S", 600.0)
+    place.found()
+    place.join(2)
+
+    async def scenario(nursery: trio.Nursery) -> None:
+        await place.start(nursery, 1)
+        await place.start(nursery, 2)
+        node, other = place.nodes[2], place.nodes[1]
+        await until(lambda: node.life.tally.rounds >= 2)
+        newer = seal(
+            place.devices[2].identity,
+            secret=bytes(32),
+            swarm=node.device.genesis.swarm_id,
+            epoch=node.ring.current,
+            kind=Kind.DELTA,
+            incarnation=0,
+            seq=1000,
+            prev=bytes(32),
+            salt=bytes(32),
+            plaintext=b"of the life that was lost",
+        )
+        other.heads.learn(newer.head)
+        await until(lambda: node.life.incarnation == 1)
+        other.heads.learn(replace_incarnation(newer.head, place.devices[2].identity))
+        rounds = node.life.tally.rounds
+        begun = trio.current_time()
+        await until(lambda: "twice within an hour" in node.life.state)
+        await until(lambda: node.life.incarnation == 3)
+        assert trio.current_time() - begun > 300
+        await until(lambda: node.life.tally.rounds >= rounds + 2)
+        await place.stop(1)
+        await place.stop(2)
+
+    run(scenario)
+
+
+def replace_incarnation(head: Head, identity: Identity) -> Head:
+    """A head of incarnation 2, as a clone of the device would sign it."""
+    return seal(
+        identity,
+        secret=bytes(32),
+        swarm=head.header.swarm,
+        epoch=head.header.epoch,
+        kind=Kind.DELTA,
+        incarnation=2,
+        seq=0,
+        prev=bytes(32),
+        salt=bytes(32),
+        plaintext=b"of a clone",
+    ).head
 
 
 @pytest.mark.slow
@@ -419,12 +476,12 @@ class TestFailures:
             nonlocal damage
             await place.start(nursery, 1)
             await place.start(nursery, 2)
-            life = place.nodes[2].life
-            await until(lambda: life.tally.rounds >= 2)
+            living = place.nodes[2].life
+            await until(lambda: living.tally.rounds >= 2)
             damage = True
-            await until(lambda: life.incarnation == 1)
-            rounds = life.tally.rounds
-            await until(lambda: life.tally.rounds >= rounds + 2)
+            await until(lambda: living.incarnation == 1)
+            rounds = living.tally.rounds
+            await until(lambda: living.tally.rounds >= rounds + 2)
             await until(lambda: merged_now(place.nodes[1]) == 2)
             assert not {Reason.FORK, Reason.REPLAYED} & set(place.nodes[1].life.tally.refused)
             await place.stop(1)

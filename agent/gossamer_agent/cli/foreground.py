@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+from contextlib import suppress
 
 import click
 import trio
@@ -17,6 +18,7 @@ from gossamer_agent.node import Node, run_node
 from gossamer_agent.over_libp2p import open_libp2p
 from gossamer_agent.tally import RoundRecord
 from gossamer_crypto.identity import peer_id_text
+from gossamer_transport.errors import NetworkError
 
 _LOOK_S = 0.5
 
@@ -78,7 +80,8 @@ class _Teller:
         for trouble in node.troubles():
             self.say(trouble)
         while True:
-            self._tell_changes(node)
+            with suppress(NetworkError):  # it is just being closed
+                self._tell_changes(node)
             await trio.sleep(_LOOK_S)
 
     def _tell_changes(self, node: Node) -> None:

@@ -16,7 +16,7 @@ from gossamer_agent.errors import AgentError, StoreError
 from gossamer_simulator.outputs import Outputs, warn
 from gossamer_simulator.scenario import Scenario
 from gossamer_simulator.swarm_up.follow import Followed, follow
-from gossamer_simulator.swarm_up.local import DiedError, LocalSwarm
+from gossamer_simulator.swarm_up.local import DiedError, LocalSwarm, died
 from gossamer_simulator.swarm_up.outcome import outcome
 from gossamer_simulator.swarm_up.plan import make_plan
 from gossamer_simulator.swarm_up.processes import Children
@@ -56,8 +56,10 @@ def _run(swarm: LocalSwarm, display: Display) -> Followed:
     swarm.start_all()
     followed = follow(swarm, display)
     display.say("stopping")
-    for child in swarm.children.stop():
-        followed.warnings.append(f"{child.name} did not end when told to, and was killed")
+    swarm.children.stop()
+    for name, child in swarm.agents.items():
+        if name not in followed.died and child.exit_code != 0:
+            followed.warnings.append(f"when it was stopped, {died(child)}")
     return followed
 
 

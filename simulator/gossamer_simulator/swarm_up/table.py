@@ -133,6 +133,8 @@ class LiveTable(Display):
         _report(self._live.console, lines)
 
     def update(self, watch: Watch, gone: Mapping[str, str]) -> None:
+        if self._watch is None:
+            self._doing = ""
         self._watch, self._gone = watch, dict(gone)
         self._live.refresh()
 
@@ -145,7 +147,7 @@ class LiveTable(Display):
         accuracy = self._watch.mean_accuracy(self._rounds)
         head = Text(f"round {round_}/{self._rounds}  ", style="bold")
         head.append("accuracy " + ("not measured yet" if accuracy is None else percent(accuracy)))
-        head.append(f"  {elapsed}", style="dim")
+        head.append(f"  {elapsed}  {self._doing}", style="dim")
         return Group(head, self._table(self._watch), _refused_line(self._watch))
 
     def _table(self, watch: Watch) -> Table:
