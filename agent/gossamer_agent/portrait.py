@@ -15,6 +15,7 @@ from gossamer_agent.outside import Link
 from gossamer_agent.reputation import Standing
 from gossamer_agent.status import AgentStatus, PeerStatus
 from gossamer_agent.version import program_version
+from gossamer_crypto.errors import Reason
 from gossamer_crypto.identity import PeerId, peer_id_text
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ def portray(node: Node) -> AgentStatus:
     links = {link.peer: link for link in network.links()}
     peers = [_peer(node, core, peer, links.get(peer)) for peer in others]
     refused = Counter[str]()
-    for counted in (tally.refused, node.control.refused, network.refused):
+    joins = Counter[Reason]() if node.stewardship is None else node.stewardship.refused
+    for counted in (tally.refused, node.control.refused, network.refused, joins):
         refused.update({str(reason): count for reason, count in counted.items()})
     return AgentStatus(
         version=program_version(),

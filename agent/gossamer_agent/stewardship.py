@@ -16,9 +16,11 @@ Asking twice is harmless: a device that lost the answer asks again with the same
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Final
 
 from gossamer_agent.errors import AgentError
@@ -33,7 +35,7 @@ from gossamer_agent.invites import (
 from gossamer_agent.state import StateStore
 from gossamer_agent.store import DamagedStoreError
 from gossamer_crypto.epoch import SECRET_BYTES
-from gossamer_crypto.errors import PeerError, RosterError
+from gossamer_crypto.errors import PeerError, Reason, RosterError
 from gossamer_crypto.genesis import Genesis
 from gossamer_crypto.identity import Identity, PeerId, peer_id_text
 from gossamer_crypto.invite import Invite
@@ -64,7 +66,7 @@ class StewardError(AgentError):
 class Stewardship:
     """The acts of one steward, each one transaction on `state`; safe from any thread.
 
-    random_bytes(n): n fresh random bytes. Raises StoreError as the state store does.
+    refused: who asked to join and was not let in, by reason. random_bytes(n): n fresh random bytes. Raises StoreError as the state store does.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Stewardship:
         self._state = state
         self._random_bytes = random_bytes
         self._cached: Roster | None = None
+        self.refused: Counter[Reason] = Counter()
 
     @property
     def is_steward(self) -> bool:
@@ -133,10 +136,14 @@ class Stewardship:
         try:
             entries = self._admit(peer, raw, unix_time)
         except _Refused as refused:
-            return JoinAnswer(refused.refusal, b"", ()).pack()
+            return self._refusal(refused.refusal)
         except StewardError:
-            return JoinAnswer(JoinRefusal.NOT_A_STEWARD, b"", ()).pack()
+            return self._refusal(JoinRefusal.NOT_A_STEWARD)
         return JoinAnswer(None, self._genesis.pack(), entries).pack()
+
+    def _refusal(self, refusal: JoinRefusal) -> bytes:
+        self.refused[_REASONS[refusal]] += 1
+        return JoinAnswer(refusal, b"", ()).pack()
 
     def _admit(self, peer: PeerId, raw: bytes, unix_time: int) -> tuple[bytes, ...]:
         self._require_steward()
@@ -276,6 +283,18 @@ class Stewardship:
 
 
 _NO_MEMBER = JoinRefusal.NOT_A_MEMBER
+_REASONS: Final[Mapping[JoinRefusal, Reason]] = MappingProxyType(
+    {
+        JoinRefusal.UNKNOWN_INVITE: Reason.BAD_INVITE,
+        JoinRefusal.USED_UP: Reason.BAD_INVITE,
+        JoinRefusal.EXPIRED: Reason.BAD_INVITE,
+        JoinRefusal.REMOVED: Reason.NOT_A_MEMBER,
+        JoinRefusal.NOT_A_MEMBER: Reason.NOT_A_MEMBER,
+        JoinRefusal.NOT_A_STEWARD: Reason.NOT_A_STEWARD,
+        JoinRefusal.FULL: Reason.FLOOD,
+        JoinRefusal.BAD_REQUEST: Reason.BAD_REQUEST,
+    }
+)
 
 
 class _Refused(Exception):  # noqa: N818 - an answer, not an error

@@ -21,7 +21,10 @@ from gossamer_agent.device import Device, open_device
 from gossamer_agent.groups import first_of_ours
 from gossamer_agent.joining import Joined, ask
 from gossamer_agent.status import AgentStatus, PeerStatus
-from gossamer_agent.stewardship import Stewardship
+from gossamer_agent.stewardship import Stewardship, load_roster
+from gossamer_agent.store.archive import FeedArchive
+from gossamer_crypto.envelope import Envelope
+from gossamer_crypto.epoch_ring import EpochRing
 from gossamer_crypto.genesis import Genesis
 from gossamer_crypto.identity import Identity, PeerId, peer_id_text
 from gossamer_crypto.invite import Invite
@@ -176,6 +179,20 @@ class HonestPair:
         with closing(device.open_state()) as state:
             Stewardship(device.identity, device.genesis, state).evict(peer)
 
+    def rotate(self) -> None:
+        """Begin another epoch."""
+        device = self.steward.device()
+        with closing(device.open_state()) as state:
+            Stewardship(device.identity, device.genesis, state).rotate()
+
+    def ring(self) -> EpochRing:
+        """All the secrets of the swarm, as the steward holds them."""
+        device = self.steward.device()
+        with closing(device.open_state()) as state:
+            ring = EpochRing(device.peer_id, device.keys.prekeys)
+            ring.follow(load_roster(state, device.genesis))
+        return ring
+
     def until_linked(self) -> None:
         """Wait until both have fresh replicas of each other."""
         for agent, other in ((self.steward, self.peers[1]), (self.member, self.peers[0])):
@@ -187,6 +204,19 @@ class HonestPair:
         for agent in (self.steward, self.member):
             agent.until(lambda found: found.rounds >= WARM_ROUNDS and found.merges > 2)
 
+    def third(self, name: str) -> Agent:
+        """One more real agent, joined and running."""
+        agent = Agent(self.folder / name, free_port(), self.steward.children)
+        join_device(self.invite(), agent, self.folder / "data-2.npz")
+        agent.start()
+        agent.until(lambda found: found.linked > 0 and found.state == "learning")
+        return agent
+
+    def stored_entries(self, agent: Agent) -> list[Envelope]:
+        """The feed of a running agent, as it is on its disk."""
+        with closing(FeedArchive(agent.device().feed_path)) as archive:
+            return list(archive.entries())
+
 
 def _has_replica(status: AgentStatus, peer: PeerId) -> bool:
     other = neighbour(status, peer)
@@ -194,8 +224,13 @@ def _has_replica(status: AgentStatus, peer: PeerId) -> bool:
 
 
 @contextmanager
-def honest_pair(folder: Path) -> Iterator[HonestPair]:
-    """Found a swarm of two, and run both agents until the block ends."""
+def honest_pair(
+    folder: Path, front: Callable[[int], int] = lambda port: port
+) -> Iterator[HonestPair]:
+    """Found a swarm of two, and run both agents until the block ends.
+
+    front: from the port where an agent listens to the one that others are told to dial.
+    """
     with Children() as children:
         steward = Agent(folder / "garden", free_port(), children)
         member = Agent(folder / "shed", free_port(), children)
@@ -204,24 +239,24 @@ def honest_pair(folder: Path) -> Iterator[HonestPair]:
             "init", steward.folder, "--swarm", SWARM_NAME, "--model", "mlp-wide", "--quorum", "2",
             "--data", folder / "data-0.npz", "--listen", listen(steward.port),
         )  # fmt: skip
-        settle(steward.folder)
+        settle(steward.folder, front(steward.port))
         genesis = steward.device().genesis
         peer = steward.device().peer_id
-        target = Target(peer, steward.port, genesis)
+        target = Target(peer, front(steward.port), genesis)
         pair = HonestPair(folder, steward, member, target, (peer, peer))
         steward.start()
         steward.until(lambda found: bool(found.addresses))
-        join_device(pair.invite(), member, folder / "data-1.npz")
+        join_device(pair.invite(), member, folder / "data-1.npz", front(member.port))
         pair.peers = (peer, member.device().peer_id)
         member.start()
         pair.until_warm()
         yield pair
 
 
-def join_device(invite: Invite, agent: Agent, data: Path) -> None:
+def join_device(invite: Invite, agent: Agent, data: Path, advertised: int | None = None) -> None:
     """Make a device folder that is a member, as a user does."""
     gossamer("join", invite.text(), agent.folder, "--data", data, "--listen", listen(agent.port))
-    settle(agent.folder)
+    settle(agent.folder, agent.port if advertised is None else advertised)
 
 
 def join(invite: Invite, keys: Keys) -> Joined:
@@ -265,11 +300,12 @@ def write_data(folder: Path, count: int = 3) -> None:
         np.savez(folder / f"data-{number}.npz", x=x, y=y)
 
 
-def settle(folder: Path) -> None:
+def settle(folder: Path, advertised: int) -> None:
     """Short intervals, so that much happens during an attack."""
     config = folder / "config.toml"
     text = config.read_text()
-    for pattern, line in SETTINGS.items():
+    address = {r"^(# )?advertise =.*": f'advertise = ["{listen(advertised)}"]'}
+    for pattern, line in (SETTINGS | address).items():
         text, count = re.subn(pattern, line, text, flags=re.MULTILINE)
         assert count == 1
     config.write_text(text)

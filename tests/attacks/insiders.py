@@ -199,7 +199,9 @@ async def gossip_flood(target: Target) -> AsyncIterator[None]:
     assert target.insider is not None
     async with inside(target) as (host, peer):
         stream = await host.new_stream(peer, [MESHSUB])
-        messages = [published(target, target.insider, n, b"\x91\x10" + bytes(n)) for n in range(300)]
+        messages = [
+            published(target, target.insider, n, b"\x91\x10" + bytes(n)) for n in range(300)
+        ]
         with suppress(Exception):
             for _ in range(10):
                 for message in messages:

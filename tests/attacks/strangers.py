@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import trio
@@ -40,7 +41,21 @@ from gossamer_transport.libp2p import HELLO_PROTOCOL, JOIN_PROTOCOL, gossip_topi
 MESHSUB = TProtocol("/meshsub/1.2.0")
 MEMBER_ID = bytes.fromhex("002408011220")  # before the key: libp2p's id of an Ed25519 identity
 CONNECT_S = 20.0
+T = TypeVar("T")
 IDENTITIES = 40
+
+
+def run(attack: Callable[[], Awaitable[T]], timeout_s: float = 100.0) -> T:
+    """Run hosts of libp2p; what they leave open is collected here, where it is known."""
+
+    async def bounded() -> T:
+        with trio.fail_after(timeout_s):
+            return await attack()
+
+    try:
+        return trio.run(bounded)
+    finally:
+        gc.collect()
 
 
 @asynccontextmanager
@@ -219,6 +234,7 @@ async def window_ignorer(target: Target) -> AsyncIterator[None]:
 @asynccontextmanager
 async def eight_window_ignorers(target: Target) -> AsyncIterator[None]:
     """As many strangers as are let in, twice each, and each stays just below what is allowed."""
+
     async def fill(identity: Identity, task_status: trio.TaskStatus[None]) -> None:
         async with linked(target, identity) as (host, peer):
             await _pour(host, peer, (8 << 20) - (1 << 16))

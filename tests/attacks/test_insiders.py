@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 from dataclasses import replace
 
 import insiders
 import pytest
-import trio
+import strangers
 from honest_pair import HonestPair, Target
 from test_strangers import Case
 from watching import attacking, rss_mb, watching
@@ -52,11 +51,9 @@ def test_insider(pair: HonestPair, target: Target, warm_mb: float, case: Case) -
     with watching(pair, warm_mb) as watch:
 
         async def main() -> None:
-            with trio.fail_after(100):
-                async with attacking(case.attack, target) as begun_at:
-                    await watch.until_refused(*case.reasons)
-                    if case.cut:
-                        await watch.until_cut(begun_at)
+            async with attacking(case.attack, target) as begun_at:
+                await watch.until_refused(*case.reasons)
+                if case.cut:
+                    await watch.until_cut(begun_at)
 
-        trio.run(main)
-        gc.collect()
+        strangers.run(main)

@@ -94,7 +94,9 @@ class Watch:
     def refused(self) -> dict[str, int]:
         """What the attacked agent refused since the watch began."""
         before, now = self.refused_before, self.pair.steward.status().refused
-        return {name: now[name] - before.get(name, 0) for name in now if now[name] != before.get(name)}
+        return {
+            name: now[name] - before.get(name, 0) for name in now if now[name] != before.get(name)
+        }
 
     def strange_links(self) -> int:
         """Open connections of the attacked agent to anybody but the other honest one."""
@@ -151,7 +153,9 @@ def watching(pair: HonestPair, warm_mb: float) -> Iterator[Watch]:
         watch.end()
         if pair.steward.running:
             with Path("/tmp/attacks.txt").open("a") as file:
-                file.write(os.environ.get("PYTEST_CURRENT_TEST", "") + "\n    " + watch.report() + "\n")
+                file.write(
+                    os.environ.get("PYTEST_CURRENT_TEST", "") + "\n    " + watch.report() + "\n"
+                )
     watch.check()
 
 

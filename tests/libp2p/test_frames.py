@@ -75,8 +75,8 @@ def test_a_pull_goes_on_where_the_link_broke(
             await trio.sleep(0.3)
             await bob.dial(alice.addresses()[0])
             assert (await bob.receive()).frame == frame
-            assert bob._puller.resumed
-            assert bob._puller.bytes_received < len(frame) + 1_000_000
+            assert bob._exchange._puller.resumed
+            assert bob._exchange._puller.bytes_received < len(frame) + 1_000_000
             assert written < len(frame) + 1_500_000
 
     run(scenario)
@@ -86,7 +86,7 @@ def test_a_frame_that_is_not_what_was_offered(loopback: SimpleNamespace) -> None
     async def scenario() -> None:
         async with loopback.linked(2, LIMITS) as (alice, bob):
             offer = Offer(bytes(32), 100_000)
-            alice._shelf._frames[offer.digest] = (
+            alice._exchange._shelf._frames[offer.digest] = (
                 trio.current_time(),
                 bytes(100_000),
                 {bob.peer_id},
@@ -140,7 +140,9 @@ def test_offers_beyond_the_quota_are_refused(loopback: SimpleNamespace) -> None:
             offers = [Offer(bytes([number]) * 32, 100_000) for number in range(20)]
             await raw_frames(alice, bob, b"".join(map(encode_offer, offers)))
             await loopback.until(lambda: bob.refused[Reason.FLOOD] == 12)
-            await loopback.until(lambda: not bob._puller._quota._running)  # alice has none of them
+            await loopback.until(
+                lambda: not bob._exchange._puller._quota._running
+            )  # alice has none of them
             frame = os.urandom(100_000)
             await alice.send(bob.peer_id, frame)
             assert (await bob.receive()).frame == frame
@@ -168,7 +170,7 @@ def test_a_frame_offered_to_one_is_not_for_another(loopback: SimpleNamespace) ->
             frame = os.urandom(100_000)
             await alice.send(bob.peer_id, frame)
             await bob.receive()
-            offer = Offer(next(iter(alice._shelf._frames)), len(frame))
+            offer = Offer(next(iter(alice._exchange._shelf._frames)), len(frame))
             stream = await carol._live.open_stream(alice.peer_id, pull_protocol(loopback.swarm_id))
             await streams.write_all(stream, struct.pack(">32sQ", offer.digest, 0))
             assert await streams.read_all(stream, 4) == bytes(4)

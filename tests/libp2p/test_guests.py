@@ -79,7 +79,7 @@ def test_a_stranger_may_ping_say_hello_join_and_hear(loopback: SimpleNamespace) 
                 await streams.write_all(stream, struct.pack(">32sQ", bytes(32), 0))
                 await streams.read_all(stream, 4)
             assert alice.refused[Reason.NOT_A_MEMBER] >= 3
-            assert len(alice._inbox) == 0
+            assert len(alice._exchange.inbox) == 0
 
             members.add(joiner.peer_id)  # alice lets it in
             assert alice.peers() == (joiner.peer_id,)
@@ -90,7 +90,7 @@ def test_a_stranger_may_ping_say_hello_join_and_hear(loopback: SimpleNamespace) 
             assert alice.peers() == ()
             await guest.send(alice.peer_id, b"one more")
             await trio.sleep(0.3)
-            assert len(alice._inbox) == 0
+            assert len(alice._exchange.inbox) == 0
 
     run(scenario)
 
@@ -137,7 +137,7 @@ def test_guests_are_few(loopback: SimpleNamespace) -> None:
             await three.dial(bob.addresses()[0])  # who dials is not a guest of the other's count
             await loopback.until(bob.links)
 
-            alice._guests._idle_s = 0.1  # later: their time is over
+            alice._door.guests._idle_s = 0.1  # later: their time is over
             await trio.sleep(0.2)
             await three.dial(address)
             await loopback.until(lambda: three.peer_id in {link.peer for link in alice.links()})
@@ -160,7 +160,7 @@ def test_an_idle_guest_is_cut_unless_it_listens(
             loopback.open(listener, members) as one,
             loopback.open(idler, members, swarm_id=b"other" + bytes(27)) as two,
         ):
-            alice._guests._idle_s = 0.5
+            alice._door.guests._idle_s = 0.5
             for guest in (one, two):
                 await guest.dial(alice.addresses()[0])
             await loopback.until(lambda: len(alice.links()) == 2)

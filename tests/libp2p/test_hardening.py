@@ -60,6 +60,7 @@ READ_BY_US = {
     hardening.REPLACED["Yamux._write_frame"]: "16ff969cdd0d2b1b",
     hardening.REPLACED["Yamux._measure_rtt_loop"]: "86222ce6e35836fd",
     hardening.REPLACED["MultiselectCommunicator.read"]: "c99c62a961c70223",
+    hardening.REPLACED["update_peerstore_from_identify"]: "aee0031d9166bd17",
     Yamux.handle_incoming: "ad15ff6943feac20",
     Yamux._cleanup_on_error: "4fed61a999a34989",
     Yamux.start: "bd1a114758a61e42",
@@ -93,6 +94,8 @@ READ_BY_US = {
     GossipSub._get_peers_to_send: "1d2d334126ca87ec",
     GossipSub.publish: "b978282af46297f7",
     GossipSub.handle_rpc: "bb6f7311e2958a22",
+    GossipSub.handle_iwant: "cae61a447ac52c39",
+    GossipSub.handle_prune: "c61235b1862b7fab",
     GossipSub.heartbeat: "5e68bdb5a65be44f",
     read_varint_prefixed_bytes_limited: "75623a1c5c4e2c39",
 }
@@ -268,11 +271,10 @@ class TestAttacks:
                     raise RuntimeError("a bug of ours")
 
                 topic = gossip_topic(loopback.swarm_id)
-                original = pubsub.topic_validators[topic]
                 pubsub.set_topic_validator(topic, validator, False)
                 await alice.publish(b"dropped")
                 await loopback.until(lambda: bob.refused[Reason.BAD_FRAME])
-                pubsub.topic_validators[topic] = original
+                pubsub.remove_topic_validator(topic)
                 await assert_honest([alice, bob])
 
         run(scenario)
@@ -345,7 +347,7 @@ class TestAttacks:
                 sockets = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(500)]
                 try:
                     members = {alice.peer_id, loopback.identity(1).peer_id}
-                    alice._admits = members
+                    alice._door.admits = members
                     async with loopback.open(loopback.identity(1), members) as bob:
                         begun_at = trio.current_time()
                         await bob.dial(address)
@@ -398,8 +400,8 @@ class TestAttacks:
 
         async def scenario() -> None:
             async with loopback.linked(2) as (alice, bob), Ether(alice) as ether:
-                members = {*alice._admits, loopback.identity(7).peer_id}
-                alice._admits = members
+                members = {*alice._door.admits, loopback.identity(7).peer_id}
+                alice._door.admits = members
                 async with loopback.open(loopback.identity(7), members) as carol:
                     await carol.dial(ether.address)
                     await loopback.until(lambda: carol.peer_id in alice.peers())

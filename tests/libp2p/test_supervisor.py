@@ -11,7 +11,7 @@ import trio
 from libp2p.abc import IHost
 
 from gossamer_transport.errors import NetworkError, Unreachable
-from gossamer_transport.libp2p import Libp2pOptions, network, open_network
+from gossamer_transport.libp2p import Libp2pOptions, open_network, supervisor
 from gossamer_transport.limits import Limits
 from gossamer_transport.network import Received
 
@@ -34,7 +34,7 @@ async def fail() -> None:
 def test_the_host_is_restarted(
     loopback: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    monkeypatch.setattr(network, "RESTART_S", 0.05)
+    monkeypatch.setattr(supervisor, "RESTART_S", 0.05)
 
     async def scenario() -> None:
         async with loopback.linked(2) as (alice, bob):
@@ -44,7 +44,7 @@ def test_the_host_is_restarted(
 
             alice.serve("/test/1", answer, request_bytes_max=10)
             await bob.send(alice.peer_id, b"unread when it happens")
-            await loopback.until(lambda: len(alice._inbox))
+            await loopback.until(lambda: len(alice._exchange.inbox))
             before, address, host = (
                 alice.known_addresses(bob.peer_id),
                 alice.addresses(),
@@ -93,7 +93,7 @@ def test_the_host_is_restarted(
 def test_services_start_with_every_host(
     loopback: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(network, "RESTART_S", 0.05)
+    monkeypatch.setattr(supervisor, "RESTART_S", 0.05)
     hosts: list[IHost] = []
     ended: list[IHost] = []
 
@@ -116,7 +116,7 @@ def test_services_start_with_every_host(
 
 
 def test_while_it_restarts(loopback: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(network, "RESTART_S", 60.0)
+    monkeypatch.setattr(supervisor, "RESTART_S", 60.0)
 
     async def scenario() -> None:
         async with loopback.linked(2) as (alice, bob):

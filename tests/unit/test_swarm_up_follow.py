@@ -124,6 +124,7 @@ def test_a_swarm_that_stands_still_is_an_error(
 ) -> None:
     monkeypatch.setattr(following, "STALL_S", 0.2)
     monkeypatch.setattr(following, "STALL_ROUNDS", 0)
+    monkeypatch.setattr(following, "STALL_PEER_S", 0.0)
     put(swarm, "peer-02", "stalls", 2)
     swarm.start_all()
     swarm.wait_ready(swarm.names)

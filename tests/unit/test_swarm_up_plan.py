@@ -14,7 +14,7 @@ from gossamer_agent.errors import AgentError
 from gossamer_simulator.peers import build_swarm
 from gossamer_simulator.scenario import Scenario
 from gossamer_simulator.simulation import prepare
-from gossamer_simulator.swarm_up.plan import PORTS, make_plan, write_data
+from gossamer_simulator.swarm_up.plan import PORTS, default_interval_s, make_plan, write_data
 
 
 def scenario(**settings: Any) -> Scenario:
@@ -50,6 +50,14 @@ def test_the_port_is_free_and_given_to_nobody_else(tmp_path: Path) -> None:
     assert int(ephemeral.split()[0]) > PORTS.stop
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", plan.port))
+
+
+def test_rounds_take_longer_where_many_share_a_core(tmp_path: Path) -> None:
+    assert default_interval_s(10, 2) == 2.0
+    assert default_interval_s(4, 8) == 2.0
+    assert default_interval_s(20, 2) == 4.0
+    assert make_plan(scenario(), tmp_path, interval_s=None).interval_s >= 2.0
+    assert make_plan(scenario(), tmp_path, interval_s=0.5).interval_s == 0.5
 
 
 @pytest.mark.parametrize(

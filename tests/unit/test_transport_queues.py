@@ -10,7 +10,7 @@ from gossamer_crypto.identity import PeerId
 from gossamer_transport.libp2p.chunks import Offer, frame_offer
 from gossamer_transport.libp2p.dedupe import Recent
 from gossamer_transport.libp2p.doors import Doors
-from gossamer_transport.libp2p.guests import Admission, GuestBook
+from gossamer_transport.libp2p.guests import GuestBook
 from gossamer_transport.libp2p.inbox import Inbox
 from gossamer_transport.libp2p.offers import OfferShelf, PullQuota
 from gossamer_transport.libp2p.outbox import Outbox
@@ -55,7 +55,20 @@ class TestInbox:
         assert (len(inbox), inbox.dropped) == (3, 2)
         for _ in range(3):
             inbox.put(Received(B, b"12345"))
-        assert [inbox.pop().peer for _ in range(len(inbox))] == [B, B]
+        assert [inbox.pop().peer for _ in range(len(inbox))] == [A, A, B]
+        assert inbox.dropped == 5
+
+    def test_who_fills_it_most_pays_for_it(self) -> None:
+        inbox = Inbox(Limits(frame_bytes_max=100, receive_frames_max=50, receive_bytes_max=2000))
+        for number in range(5):
+            inbox.put(Received(A, bytes([number])))
+        for frame in [bytes(100)] * 100 + [b""] * 500:
+            inbox.put(Received(B, frame))
+        received = [inbox.pop() for _ in range(len(inbox))]
+        assert [item.frame for item in received if item.peer == A] == [bytes([n]) for n in range(5)]
+        assert len(received) == 50
+        inbox.put(Received(C, b"1"))
+        assert (len(inbox), inbox.pop().peer) == (1, C)
 
     def test_forgets_a_peer(self) -> None:
         limits = Limits(frame_bytes_max=5, receive_bytes_max=10)
@@ -139,13 +152,13 @@ class TestDoors:
 class TestGuestBook:
     def test_the_number_is_bounded_but_for_the_invited(self) -> None:
         book = GuestBook(1)
-        assert book.arrive(A, 0.0) is Admission.LET_IN
-        assert book.arrive(A, 0.0) is Admission.LET_IN
-        assert book.arrive(B, 0.0) is Admission.FULL
-        assert book.arrive(C, 0.0, invited=True) is Admission.LET_IN
+        assert book.arrive(A, 0.0)
+        assert book.arrive(A, 0.0)
+        assert not book.arrive(B, 0.0)
+        assert book.arrive(C, 0.0, invited=True)
         assert set(book) == {A, C}
         book.leave(A)
-        assert book.arrive(B, 0.0) is Admission.LET_IN
+        assert book.arrive(B, 0.0)
 
     def test_idle_is_who_asks_nothing(self) -> None:
         book = GuestBook(8, idle_s=30)

@@ -1,12 +1,13 @@
 """Whom to dial next, and when: pure, the shell is `libp2p.dialer`.
 
 Theory of operation. Every member without a link that has an address is due at some time; the
-earliest are dialled, at most `parallel` at once, until `want` links exist. An attempt tries all
-addresses of the member, those through relays last. After a failure the member is due again after
-an exponential backoff with full jitter (uniform between 1 s and a bound that doubles up to 60 s),
-so that a swarm that was cut off as one does not come back as one. A link that lasts 30 s resets
-that: whoever accepts links only to cut them is not dialled every second. An address that is new
-shortens the wait: it is the usual reason why the next attempt will succeed.
+earliest are dialled, at most `parallel` at once, until `want` links exist. Preferred members come
+first, whatever `want` says: links to them are not counted. An attempt tries all addresses of the
+member, those through relays last. After a failure the member is due again after an exponential
+backoff with full jitter (uniform between 1 s and a bound that doubles up to 60 s), so that a swarm
+that was cut off as one does not come back as one. A link that lasts 30 s resets that: whoever
+accepts links only to cut them is not dialled every second. An address that is new shortens the
+wait: it is the usual reason why the next attempt will succeed.
 """
 
 from __future__ import annotations
@@ -77,15 +78,18 @@ class DialSchedule:
         members: Iterable[PeerId],
         linked: Collection[PeerId],
         addresses: Callable[[PeerId], Sequence[str]],
+        preferred: Collection[PeerId] = (),
     ) -> tuple[Attempt, ...]:
         """Return the attempts to begin now; `failed` or `succeeded` must follow for each.
 
         `members` are all that may be dialled, without the own id; `linked` are those with a link.
+        Of `preferred` only members count.
         """
         self._follow(now, frozenset(members), frozenset(linked))
-        free = min(self._want - len(linked), self._parallel) - len(self._dialled)
-        if free <= 0:
+        idle = self._parallel - len(self._dialled)
+        if idle <= 0:
             return ()
+        wanted = self._want - len({*linked, *self._dialled} - {*preferred})
         known = {peer: _relayed_last(addresses(peer)) for peer in sorted(self._missing)}
         for peer, member in self._missing.items():
             _note_addresses(member, known[peer])
@@ -95,7 +99,10 @@ class DialSchedule:
             if known[peer] and peer not in self._dialled and self._missing[peer].due <= now
         ]
         due.sort(key=lambda peer: self._missing[peer].due)  # stable: equals stay shuffled
-        attempts = tuple(Attempt(peer, known[peer]) for peer in due[:free])
+        first = [peer for peer in due if peer in preferred]
+        others = [peer for peer in due if peer not in preferred]
+        chosen = [*first, *others[: max(0, wanted)]][:idle]
+        attempts = tuple(Attempt(peer, known[peer]) for peer in chosen)
         for attempt in attempts:
             self._dialled.add(attempt.peer)
             self._missing[attempt.peer].tried = attempt.addresses

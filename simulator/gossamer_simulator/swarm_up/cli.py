@@ -55,7 +55,12 @@ def swarm() -> None:
 @click.option("--batch", default=16, show_default=True, help="Samples per step.")
 @click.option("--lr", default=0.3, show_default=True, help="Learning rate.")
 @click.option("--momentum", default=0.5, show_default=True, help="Momentum of the local steps.")
-@click.option("--interval", default=2.0, show_default=True, help="Seconds between rounds.")
+@click.option(
+    "--interval",
+    type=float,
+    show_default="2, more where many agents share a core",
+    help="Seconds between rounds.",
+)
 @click.option("--seed", default=0, show_default=True, help="Seed of data and learning.")
 @click.option("--json", "json_file", metavar="FILE", help="Write the result as JSON (- : stdout).")
 @click.option("--report", metavar="FILE", help="Write the result as one HTML page with plots.")
@@ -63,7 +68,7 @@ def swarm() -> None:
 @click.option("--quiet", is_flag=True, help="No progress and no tables.")
 def up(
     *,
-    interval: float,
+    interval: float | None,
     json_file: str | None,
     report: str | None,
     keep: str | None,

@@ -23,7 +23,7 @@ from gossamer_simulator.swarm_up.processes import Children
 from gossamer_simulator.swarm_up.table import Display, open_display
 
 
-def swarm_up_command(scenario: Scenario, outputs: Outputs, *, interval_s: float) -> None:
+def swarm_up_command(scenario: Scenario, outputs: Outputs, *, interval_s: float | None) -> None:
     """Run a swarm of real agents and write what was asked for.
 
     Raises AgentError, one line: bad input, an agent that died, a swarm that stands still.

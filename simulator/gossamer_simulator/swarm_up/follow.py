@@ -14,7 +14,10 @@ from gossamer_simulator.swarm_up.watch import Watch
 LOOK_S: Final = 1.0
 STALL_S: Final = 60.0
 STALL_ROUNDS: Final = 20
-"""A swarm in which no round ends for so long, whichever is longer, will not go on by itself."""
+STALL_PEER_S: Final = 6.0
+"""A swarm in which no round ends for so long, so many rounds, or so long for each of its peers,
+whichever is longest, will not go on by itself. Each process needs seconds of a core to start.
+"""
 
 
 @dataclass(slots=True)
@@ -31,7 +34,9 @@ def follow(swarm: LocalSwarm, display: Display, *, look_s: float = LOOK_S) -> Fo
     Raises AgentError when all agents have died, or no round ends any more.
     """
     found, watch = Followed(), swarm.watch
-    patience_s = max(STALL_S, STALL_ROUNDS * swarm.plan.interval_s)
+    patience_s = max(
+        STALL_S, STALL_ROUNDS * swarm.plan.interval_s, STALL_PEER_S * len(watch.courses)
+    )
     moved_at, moved = time.monotonic(), -1
     while True:
         for child in swarm.children.ended():

@@ -6,6 +6,7 @@ rows, and the same rows are the test split.
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 from contextlib import suppress
@@ -25,6 +26,9 @@ from gossamer_simulator.simulation import Setup, prepare
 PEERS_MAX: Final = 64
 """Each peer is a process of about 100 MB."""
 INTERVAL_S_MIN, INTERVAL_S_MAX = 0.1, 3600.0
+INTERVAL_S: Final = 2.0
+PEER_CORE_S: Final = 0.4
+"""A round of a small model, links included, costs 0.1 s of a core; the rest is room."""
 TEST_FILE: Final = "test.npz"
 SEED_MAX: Final = 2**31
 LOOPBACK: Final = "127.0.0.1"
@@ -59,8 +63,13 @@ class Plan:
     port: int
 
 
-def make_plan(scenario: Scenario, folder: Path, *, interval_s: float) -> Plan:
-    """Check the settings and deal the data out. Touches no file. AgentError for bad input."""
+def make_plan(scenario: Scenario, folder: Path, *, interval_s: float | None) -> Plan:
+    """Check the settings and deal the data out. Touches no file. AgentError for bad input.
+
+    interval_s: None for one that this machine can keep up with.
+    """
+    if interval_s is None:
+        interval_s = default_interval_s(scenario.peers, len(os.sched_getaffinity(0)))
     if not 2 <= scenario.peers <= PEERS_MAX:
         raise ConfigError(
             f"--peers {scenario.peers} is out of range; it must be 2 to {PEERS_MAX} processes "
@@ -92,6 +101,11 @@ def make_plan(scenario: Scenario, folder: Path, *, interval_s: float) -> Plan:
         setup=setup,
         port=_free_port(),
     )
+
+
+def default_interval_s(peers: int, cores: int) -> float:
+    """Seconds between rounds in which agents on shared cores still hear of each other in time."""
+    return max(INTERVAL_S, PEER_CORE_S * peers / cores)
 
 
 def write_data(plan: Plan) -> None:

@@ -20,7 +20,8 @@ from gossamer_transport.libp2p.options import (
 )
 
 if TYPE_CHECKING:
-    from gossamer_transport.libp2p.network import Libp2pNetwork, Link, open_network
+    from gossamer_transport.libp2p.links import Link
+    from gossamer_transport.libp2p.network import Libp2pNetwork, open_network
 
 __all__ = [
     "HELLO_PROTOCOL",
@@ -38,6 +39,6 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from gossamer_transport.libp2p import network  # noqa: PLC0415 - see above
+    from gossamer_transport.libp2p import links, network  # noqa: PLC0415 - see above
 
-    return getattr(network, name)
+    return getattr(links if name == "Link" else network, name)

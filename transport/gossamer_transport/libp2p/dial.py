@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 from collections.abc import Iterator
 from typing import Final
@@ -25,6 +26,7 @@ from gossamer_transport.libp2p.host import LiveHost, id_of
 
 DIAL_TIMEOUT_S: Final = 15.0
 
+_TOO_LATE = re.compile("timed out|read timeout|timeout exceeded", re.IGNORECASE)
 _ERRNO_CAUSES: Final = {
     errno.ECONNREFUSED: "connection refused",
     errno.EHOSTUNREACH: "no route to host",
@@ -76,10 +78,10 @@ def why(error: BaseException) -> str:
         if isinstance(each, OSError) and each.errno:
             return _ERRNO_CAUSES.get(each.errno, os.strerror(each.errno).lower())
     for each in chain:
-        if isinstance(each, trio.TooSlowError) or "timeout" in str(each).lower():
+        if isinstance(each, ProtocolNotSupportedError) or "not supported" in str(each):
+            return "no common protocol"  # libp2p's text for it names a timeout too
+        if isinstance(each, trio.TooSlowError) or _TOO_LATE.search(str(each)):
             return "timed out"
-        if isinstance(each, ProtocolNotSupportedError):
-            return "no common protocol"
         if "connection refused:" in str(each):
             return "refused by ourselves: " + str(each).removeprefix("connection refused: ")
         if "Maximum connections" in str(each):

@@ -40,7 +40,8 @@ class Dialer:
     """Dials the addresses in `book` of those `members` that have no link.
 
     `members` is asked every second and may yield the own id. `want` is the number of links above
-    which nobody is dialled; others may still dial us.
+    which nobody is dialled; others may still dial us. `prefer`, asked as often, yields those who
+    are dialled first and whatever `want` says; links to them are not counted.
     """
 
     def __init__(
@@ -50,10 +51,13 @@ class Dialer:
         members: Callable[[], Iterable[PeerId]],
         rng: np.random.Generator,
         want: int = 24,
+        *,
+        prefer: Callable[[], Iterable[PeerId]] = tuple,
     ) -> None:
         self._network = network
         self._book = book
         self._members = members
+        self._prefer = prefer
         self._schedule = DialSchedule(rng, want=want)
 
     def failures(self) -> Mapping[PeerId, str]:
@@ -71,7 +75,9 @@ class Dialer:
                     return
                 members = [peer for peer in self._members() if peer != self._network.peer_id]
                 now = trio.current_time()
-                for attempt in self._schedule.next(now, members, linked, self._book.addresses):
+                preferred = frozenset(self._prefer())
+                addresses = self._book.addresses
+                for attempt in self._schedule.next(now, members, linked, addresses, preferred):
                     nursery.start_soon(self._attempt, attempt)
                 await trio.sleep(POLL_S)
 

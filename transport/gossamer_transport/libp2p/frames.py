@@ -17,7 +17,7 @@ from libp2p.abc import INetStream
 
 from gossamer_crypto.errors import Reason
 from gossamer_crypto.identity import PeerId
-from gossamer_transport.errors import Unreachable, WireError
+from gossamer_transport.errors import NetworkError, WireError
 from gossamer_transport.libp2p import streams
 from gossamer_transport.libp2p.bucket import Buckets
 from gossamer_transport.libp2p.chunks import FrameReader, Offer
@@ -29,8 +29,9 @@ FRAMES_PER_S: Final = 200.0
 FRAMES_BURST: Final = 1024.0
 """What one peer may send. An honest one that catches up stays far below."""
 
+STRIKES_PER_S: Final = 1.0
 FLOOD_STRIKES_MAX: Final = 1000
-"""Frames beyond the bucket after which a flooder loses the link."""
+"""Frames beyond the bucket, in a short time, after which a flooder loses the link."""
 
 OPEN_TRIES: Final = 3
 RETRY_S: Final = 0.5
@@ -40,10 +41,17 @@ log = logging.getLogger("gossamer.transport")
 
 
 class FrameSender:
-    """The outgoing half: an outbox and a writing task per peer."""
+    """The outgoing half: an outbox and a writing task per peer. member: may `peer` still have what
+    waits for it, asked before every write.
+    """
 
-    def __init__(self, open_stream: Callable[[PeerId], Awaitable[INetStream]]) -> None:
+    def __init__(
+        self,
+        open_stream: Callable[[PeerId], Awaitable[INetStream]],
+        member: Callable[[PeerId], bool],
+    ) -> None:
         self._open_stream = open_stream
+        self._member = member
         self._outboxes: dict[PeerId, Outbox] = {}
         self._filled: dict[PeerId, trio.Event] = {}
         self.dropped = 0
@@ -67,7 +75,7 @@ class FrameSender:
             self._outboxes[peer].clear()
 
     async def _write(self, peer: PeerId, outbox: Outbox) -> None:
-        """Empty `outbox` until the host ends or no stream can be opened."""
+        """Empty `outbox` until the host ends, the peer is evicted or no stream can be opened."""
         stream: INetStream | None = None
         data = b""
         try:
@@ -78,6 +86,8 @@ class FrameSender:
                 again = bool(data)
                 if stream is None:
                     stream = await self._opened(peer)
+                if not self._member(peer):
+                    return
                 data = data or outbox.take(streams.CHUNK_BYTES)
                 try:
                     await streams.write_all(stream, data)
@@ -89,7 +99,7 @@ class FrameSender:
                     stream = None
                     if again:  # twice is allowed to arrive, for ever is not to be tried
                         data = b""
-        except Unreachable as error:
+        except NetworkError as error:  # no link any more, or the network is being closed
             log.debug("frames were dropped: %s", error)
         finally:
             del self._outboxes[peer], self._filled[peer]
@@ -100,7 +110,7 @@ class FrameSender:
         for attempt in range(OPEN_TRIES):
             try:
                 return await self._open_stream(peer)
-            except Unreachable:
+            except NetworkError:
                 if attempt == OPEN_TRIES - 1:
                     raise
                 await trio.sleep(RETRY_S * 2**attempt)
@@ -126,7 +136,7 @@ class FrameReceiver:
         self._member = member
         self._refuse = refuse
         self._rates: Buckets[PeerId] = Buckets(FRAMES_PER_S, FRAMES_BURST)
-        self._strikes: dict[PeerId, int] = {}
+        self._strikes: Buckets[PeerId] = Buckets(STRIKES_PER_S, FLOOD_STRIKES_MAX)
         self._reading: dict[PeerId, trio.CancelScope] = {}
         self.bytes_received = 0
 
@@ -182,11 +192,11 @@ class FrameReceiver:
     def _take(self, peer: PeerId, item: bytes | Offer) -> None:
         if not self._member(peer):
             return
-        if not self._rates.take(peer, trio.current_time()):
-            strikes = self._strikes[peer] = self._strikes.get(peer, 0) + 1
-            if strikes >= FLOOD_STRIKES_MAX:
-                del self._strikes[peer]
-            self._refuse(peer, Reason.FLOOD, strikes >= FLOOD_STRIKES_MAX)
+        now = trio.current_time()
+        if not self._rates.take(peer, now):
+            if not self._strikes.take(peer, now):
+                raise WireError(Reason.FLOOD, "frames without end")
+            self._refuse(peer, Reason.FLOOD, False)
         elif isinstance(item, Offer):
             self._pull(peer, item)
         else:

@@ -1,16 +1,19 @@
 """Published frames: GossipSub on the swarm's one topic, held on a short leash.
 
-Theory of operation. What a forwarder sends passes, cheapest first: topic, size, whether the origin
-is a member, the forwarder's token bucket, whether it was seen, the signature, the origin's token
-bucket. Only then is it handed on. Messages of one peer are handled one after the other: its stream
-waits meanwhile, so that nobody can pile up work here. An own frame goes to every linked member that
-listens, not only to the mesh: strangers may listen too, and must not be able to fill the mesh.
+Theory of operation. What a forwarder sends passes, cheapest first: topic, sizes, the forwarder's
+token bucket, whether the origin is a member, the bucket of this forwarder for this origin, whether
+it was seen, the signature. Only then is it handed on. An origin has no bucket that all forwarders
+share: whoever replays its old messages would empty it. Messages of one peer are handled one after
+the other: its stream waits meanwhile, so that nobody can pile up work here. An own frame goes to
+every linked member that listens, not only to the mesh: strangers may listen too, and must not be
+able to fill the mesh.
 """
 
 from __future__ import annotations
 
 import logging
 import random
+import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -37,6 +40,8 @@ from gossamer_transport.libp2p.dedupe import Recent
 from gossamer_transport.libp2p.host import peer_of
 
 PUBLISHED_BYTES_MAX: Final = 64 * 1024
+MESSAGE_BYTES_MAX: Final = PUBLISHED_BYTES_MAX + 1024  # with its signature and names
+SEQNO_BYTES: Final = 8
 RPC_BYTES_MAX: Final = 256 * 1024
 RPC_TIMEOUT_S: Final = 20.0
 PUBLISHED_PER_S: Final = 20.0
@@ -50,6 +55,10 @@ SEEN_HOLD_S: Final = 600.0
 SEEN_MAX: Final = 16_384
 ANNOUNCE_S: Final = 30.0
 """How often others are told that we listen: streams break, and libp2p says it once per stream."""
+
+HEARD_IDS_MAX: Final = 1000
+WANTED_IDS_MAX: Final = 64
+"""How many messages one RPC may tell us of, and ask us for."""
 
 DEGREE: Final = 6
 
@@ -65,20 +74,18 @@ class GossipLeash:
     def __init__(
         self,
         *,
-        own: PeerId,
         topic: str,
         member: Callable[[PeerId], bool],
         deliver: Sink,
         refuse: Refuse,
         now: float,
     ) -> None:
-        self.own = own
         self.topic = topic
         self.member = member
         self.deliver = deliver
         self.refuse = refuse
         self.forwarders: Buckets[ID] = Buckets(FORWARDED_PER_S, FORWARDED_BURST)
-        self.origins: Buckets[PeerId] = Buckets(ORIGIN_PER_S, ORIGIN_BURST)
+        self.paths: Buckets[tuple[ID, PeerId]] = Buckets(ORIGIN_PER_S, ORIGIN_BURST)
         self.seen = Recent(SEEN_HOLD_S, SEEN_MAX)
         self.pace = TokenBucket(PUBLISHED_PER_S, PUBLISHED_BURST, now)
         self.waiting: deque[bytes] = deque(maxlen=WAITING_MAX)  # drops the oldest
@@ -93,26 +100,51 @@ class GossipLeash:
         """Return what speaks against `message` before anything costly is done with it."""
         if list(message.topicIDs) != [self.topic]:
             return Reason.UNEXPECTED
-        if len(message.data) > PUBLISHED_BYTES_MAX:
+        if len(message.data) > PUBLISHED_BYTES_MAX or message.ByteSize() > MESSAGE_BYTES_MAX:
             return Reason.TOO_LARGE
+        if len(message.seqno) != SEQNO_BYTES:
+            return Reason.BAD_FRAME
         if not self.forwarders.take(forwarder, now):
             return Reason.FLOOD
         origin = peer_of(ID(message.from_id))
         if origin is None:
             return Reason.BAD_KEY
-        return None if self.member(origin) else Reason.NOT_A_MEMBER
+        if not self.member(origin):
+            return Reason.NOT_A_MEMBER
+        return None if self.paths.take((forwarder, origin), now) else Reason.FLOOD
 
-    async def validate(self, _: ID, message: rpc_pb2.Message) -> bool:
-        """Judge a message whose signature is good. libp2p requires that this never raises."""
-        origin = peer_of(ID(message.from_id))
-        if origin == self.own:
-            return True  # whether we are a member is for the others to judge
-        if origin is None or not self.member(origin):
-            return False
-        if self.origins.take(origin, trio.current_time()):
-            return True
-        self.refuse(origin, Reason.FLOOD, False)
-        return False
+
+def leash_control(control: rpc_pb2.ControlMessage, topic: str) -> bool:
+    """Take out of `control` what GossipSub would fill its memory with: its tables have a row for
+    whatever topic is named, and an answer holds a message as often as it is asked for. Peers whom
+    a PRUNE recommends would be dialled: that is our dialer's business. Whether anything was about
+    another topic.
+    """
+    strange = False
+    by_topic: tuple[Any, ...] = (control.ihave, control.graft, control.prune)
+    for field in by_topic:
+        ours = next((each for each in field if each.topicID == topic), None)
+        strange = strange or any(each.topicID != topic for each in field)
+        del field[:]
+        if ours is not None:
+            field.append(ours)  # one says it all
+    for prune in control.prune:
+        del prune.peers[:]
+    for told in control.ihave:
+        del told.messageIDs[HEARD_IDS_MAX:]
+    _join_ids(control.iwant, WANTED_IDS_MAX)
+    _join_ids(control.idontwant, HEARD_IDS_MAX)
+    for name in ("extensions", "observe", "unobserve"):
+        control.ClearField(name)
+    return strange
+
+
+def _join_ids(field: Any, ids_max: int) -> None:
+    """Make one entry of all of `field`, with each id once."""
+    ids = dict.fromkeys(number for each in field for number in each.messageIDs)
+    del field[:]
+    if ids:
+        field.add(messageIDs=list(ids)[:ids_max])
 
 
 class LeashedPubsub(Pubsub):
@@ -128,7 +160,9 @@ class LeashedPubsub(Pubsub):
             allowed_topics={leash.topic},
         )
         self._leash = leash
-        self.set_topic_validator(leash.topic, leash.validate, True)
+        # The original counts from the time of day in seconds: after a restart, or without a clock,
+        # the same numbers come again, and others take what is new for what they have seen.
+        self.counter = secrets.randbits(62)
 
     async def continuously_read_stream(self, stream: INetStream) -> None:
         """Handle one RPC after the other until the peer ends the stream or breaks a rule."""
@@ -144,7 +178,7 @@ class LeashedPubsub(Pubsub):
                     for subscription in rpc.subscriptions:
                         self.handle_subscription(forwarder, subscription)
                 if rpc.HasField("control"):
-                    await self.router.handle_rpc(rpc, forwarder)
+                    await self._control(forwarder, rpc)
         except StreamEOF:
             return
         except (MessageTooLarge, ParseError, ValueError, trio.TooSlowError) as error:
@@ -152,6 +186,16 @@ class LeashedPubsub(Pubsub):
             reason = Reason.TOO_LARGE if large else Reason.BAD_FRAME
             self._leash.refuse(peer_of(forwarder), reason, True)
             raise
+
+    async def _control(self, forwarder: ID, rpc: rpc_pb2.RPC) -> None:
+        """Hand on what is left of the control messages, within the forwarder's bucket."""
+        if not self._leash.forwarders.take(forwarder, trio.current_time()):
+            self._leash.refuse(peer_of(forwarder), Reason.FLOOD, False)
+            return
+        if leash_control(rpc.control, self._leash.topic):
+            self._leash.refuse(peer_of(forwarder), Reason.UNEXPECTED, False)
+        rpc.ClearField("senderRecord")
+        await self.router.handle_rpc(rpc, forwarder)
 
     async def _read_rpc(self, stream: INetStream) -> rpc_pb2.RPC:
         """Wait for the next RPC. Raises MessageTooLarge, ValueError, TooSlowError for bad ones."""
@@ -165,6 +209,19 @@ class LeashedPubsub(Pubsub):
         except Exception as error:  # protobuf's DecodeError is not always a ValueError
             raise ValueError("not an RPC") from error
         return rpc
+
+    async def handle_dead_peer_queue(self) -> None:
+        """Give up our stream to a peer when its link is gone, and open another on the next link.
+
+        The original keeps the dead one if there is any link by now: the peer came back quickly, and
+        would not be told again that we listen.
+        """
+        async with self.dead_peer_receive_channel:
+            self.event_handle_dead_peer_queue_started.set()
+            async for peer_id in self.dead_peer_receive_channel:
+                stream = self.peers.get(peer_id)
+                if stream is None or stream.muxed_conn.is_closed:
+                    self._handle_dead_peer(peer_id)
 
     def _handle_dead_peer(self, peer_id: ID) -> None:
         """Keep what a peer listens to while it has a link: only its stream was dead.

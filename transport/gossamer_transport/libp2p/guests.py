@@ -8,20 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import Enum, auto
 from typing import Final
 
 from gossamer_crypto.identity import PeerId
 
 IDLE_S: Final = 30.0
 """A guest who asks nothing for so long is cut, unless it listens to the topic."""
-
-
-class Admission(Enum):
-    """What to do with a stranger at the door."""
-
-    LET_IN = auto()
-    FULL = auto()
 
 
 @dataclass(slots=True)
@@ -48,17 +40,21 @@ class GuestBook:
     def __iter__(self) -> Iterator[PeerId]:
         return iter(tuple(self._guests))
 
-    def arrive(self, peer: PeerId, now: float, *, invited: bool = False) -> Admission:
-        """Write `peer` down, or say that the house is full."""
+    def arrive(self, peer: PeerId, now: float, *, invited: bool = False) -> bool:
+        """Write `peer` down; False: the house is full."""
         guest = self._guests.get(peer)
         if guest is not None:
             guest.active_at = now
             guest.invited |= invited
-            return Admission.LET_IN
+            return True
         if not invited and self._uninvited() >= self._guests_max:
-            return Admission.FULL
+            return False
         self._guests[peer] = _Guest(now, now, invited)
-        return Admission.LET_IN
+        return True
+
+    def demote(self, peer: PeerId, now: float) -> None:
+        """Write down `peer`, a member no more but still linked, even if the house is full."""
+        self._guests.setdefault(peer, _Guest(now, now, invited=False))
 
     def to_make_room(self, now: float) -> PeerId | None:
         """Return who has stayed longest beyond its time, if the house is full: cut it."""

@@ -4,7 +4,8 @@ What cannot be done by a subclass is done here, and nowhere else. `tests/libp2p/
 holds the SHA-256 of the source of everything that is replaced or overridden: it fails when libp2p
 changes underneath, and then each patch must be read again.
 
-    read_capped          a peer that ignores the yamux window may fill 8 MiB, then loses the link
+    read_capped          a peer that ignores the yamux window may fill 8 MiB, then loses the link;
+                         all peers together may fill 24 MiB, then who has filled most loses it
     write_whole_frames   a cancelled writer must not leave half a frame, which garbles all others
     write_in_window      a reader that pauses for 5 s is slow, not gone; and half of the locks less
     grant_window         windows grow to 1 MiB, not to twice of what a connection may buffer; and
@@ -13,6 +14,7 @@ changes underneath, and then each patch must be read again.
     watch_liveness       a silent peer loses its link after at most 36 s; libp2p's own monitor asks
                          one peer after the other, so that a few silent ones blind it
     read_short_line      before authentication, multistream-select would buffer whatever is sent
+    take_identify        what a peer says of itself is kept for a thousand peers: it must be little
     agent_version        identify says gossamer
     own_logger           libp2p writes to the root logger, which installs a handler on stderr
 """
@@ -25,13 +27,20 @@ import os
 import struct
 from collections.abc import Callable
 from typing import Any, Final
+from weakref import WeakSet
 
 import trio
+from libp2p.abc import IPeerStore
 from libp2p.exceptions import ParseError
+from libp2p.host import basic_host
 from libp2p.identity.identify import identify
+from libp2p.identity.identify.pb.identify_pb2 import Identify
+from libp2p.identity.identify_push import identify_push
+from libp2p.identity.update import update_peerstore_from_identify
 from libp2p.io.exceptions import IOException
 from libp2p.network.connection import swarm_connection
 from libp2p.network.connection.exceptions import RawConnError
+from libp2p.peer.id import ID
 from libp2p.protocol_muxer.exceptions import MultiselectCommunicatorError
 from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
 from libp2p.stream_muxer.exceptions import MuxedStreamError
@@ -55,6 +64,12 @@ PINNED: Final = "0.8.1"
 RECEIVE_BYTES_MAX: Final = 8 * 1024 * 1024
 """What one connection may buffer, summed over its streams."""
 
+ALL_RECEIVE_BYTES_MAX: Final = 24 * 1024 * 1024
+"""What all connections may buffer together."""
+
+SMALL_BYTES: Final = 512 * 1024
+"""A connection that buffers less is not asked to make room, nor slowed down by counting."""
+
 WRITE_TIMEOUT_S: Final = 20.0
 """A peer that takes no byte for so long loses the link."""
 
@@ -72,9 +87,14 @@ less is merely slow."""
 
 ABORT_TIMEOUT_S: Final = 2.0
 LINE_BYTES_MAX: Final = 1024
+IDENTIFY_ADDRESSES_MAX: Final = 16
+IDENTIFY_PROTOCOLS_MAX: Final = 64
+IDENTIFY_FIELD_BYTES_MAX: Final = 128
 AGENT_VERSION: Final = "gossamer/0.1"
 
 log = logging.getLogger("gossamer.transport")
+
+_receiving: WeakSet[Yamux] = WeakSet()
 
 
 class ReceiveCapError(trio.TooSlowError):
@@ -115,14 +135,42 @@ def on_violation(connection: Yamux, report: Callable[[Reason], None]) -> None:
 
 
 async def _read_capped(self: Yamux, length: int) -> bytes:
-    if sum(map(len, self.stream_buffers.values())) + length > RECEIVE_BYTES_MAX:
-        report = self.__dict__.get("gossamer_report")
-        if report is not None:
-            report(Reason.FLOOD)
+    held = _buffered(self) + length
+    _receiving.add(self)
+    if held > RECEIVE_BYTES_MAX:
+        _report_flood(self)
         raise ReceiveCapError
+    if held > SMALL_BYTES:
+        await _make_room(self, length)
     body: bytes = await _original_read(self, length)
     self.__dict__["gossamer_heard_at"] = trio.current_time()
     return body
+
+
+async def _make_room(asking: Yamux, length: int) -> None:
+    """Cut those who have filled most until there is room for `length` bytes more. Who reads what it
+    is sent buffers next to nothing, so it is not the honest ones that go.
+    """
+    while True:
+        held = {each: _buffered(each) for each in _receiving if not each.event_closed.is_set()}
+        if sum(held.values()) + length <= ALL_RECEIVE_BYTES_MAX:
+            return
+        fattest = max(held, key=held.__getitem__)
+        _receiving.discard(fattest)
+        _report_flood(fattest)
+        if fattest is asking:
+            raise ReceiveCapError
+        await abort(fattest)
+
+
+def _buffered(connection: Yamux) -> int:
+    return sum(map(len, connection.stream_buffers.values()))
+
+
+def _report_flood(connection: Yamux) -> None:
+    report = connection.__dict__.get("gossamer_report")
+    if report is not None:
+        report(Reason.FLOOD)
 
 
 async def _write_whole_frames(self: Yamux, data: bytes) -> None:
@@ -234,6 +282,19 @@ async def _read_short_line(self: MultiselectCommunicator) -> str:
     return text[:-1]
 
 
+async def _take_identify(peerstore: IPeerStore, peer_id: ID, said: Identify) -> None:
+    bounds: tuple[tuple[Any, int], ...] = (
+        (said.listen_addrs, IDENTIFY_ADDRESSES_MAX),
+        (said.protocols, IDENTIFY_PROTOCOLS_MAX),
+    )
+    for field, count_max in bounds:
+        kept = [each for each in field[:count_max] if len(each) <= IDENTIFY_FIELD_BYTES_MAX]
+        del field[:]
+        field.extend(kept)
+    said.ClearField("signedPeerRecord")
+    await _original_take(peerstore, peer_id, said)
+
+
 REPLACED: Final[dict[str, Any]] = {
     function.__qualname__: function
     for function in (
@@ -243,11 +304,13 @@ REPLACED: Final[dict[str, Any]] = {
         YamuxStream.write,
         YamuxStream._auto_tune_and_send_window_update,
         MultiselectCommunicator.read,
+        update_peerstore_from_identify,
     )
 }
 """libp2p's own functions, by name."""
 
 _original_read: Any = REPLACED["Yamux._read_data_body"]
+_original_take: Any = REPLACED["update_peerstore_from_identify"]
 
 PATCHES: Final[tuple[tuple[Any, str, Any], ...]] = (
     (Yamux, "_read_data_body", _read_capped),
@@ -257,6 +320,8 @@ PATCHES: Final[tuple[tuple[Any, str, Any], ...]] = (
     (YamuxStream, "send_window", property(_get_send_window, _set_send_window)),
     (YamuxStream, "_auto_tune_and_send_window_update", _grant_window),
     (MultiselectCommunicator, "read", _read_short_line),
+    (basic_host, "update_peerstore_from_identify", _take_identify),
+    (identify_push, "update_peerstore_from_identify", _take_identify),
     (identify, "AGENT_VERSION", AGENT_VERSION),
     (swarm_connection, "logging", logging.getLogger("libp2p.network.connection")),
 )

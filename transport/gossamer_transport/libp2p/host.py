@@ -1,4 +1,4 @@
-"""One hardened libp2p host, from its start to its end; the supervisor in `network` builds the next.
+"""One hardened libp2p host, from its start to its end; the `Supervisor` builds the next.
 
 Theory of operation. `GuardedSwarm` (libp2p's word for its connection switch) decides who gets in:
 before the handshake by `Doors`, after it by the `admit` callback, when the peer's identity is
@@ -82,6 +82,13 @@ def peer_of(libp2p_id: ID) -> PeerId | None:
         return check_peer_id(raw.removeprefix(_ID_PREFIX))
     except IdentityError:
         return None
+
+
+def peer_behind(stream: INetStream) -> PeerId:
+    """Return who is at the other end of an inbound stream."""
+    peer = peer_of(stream.muxed_conn.peer_id)
+    assert peer is not None, "GuardedSwarm lets nobody else in"
+    return peer
 
 
 class GuardedSwarm(Swarm):
@@ -318,6 +325,10 @@ class LiveHost:
         with trio.move_on_after(CLOSING_S), suppress(Exception):
             await connection.close()
 
+    async def hang_up(self) -> None:
+        """Close all sockets at once: whatever still writes to a peer ends, also if that stalls."""
+        await _switch(self.host).hang_up()
+
     @asynccontextmanager
     async def services(self, services: Sequence[OnHost]) -> AsyncIterator[None]:
         """Keep `services` entered."""
@@ -359,7 +370,7 @@ async def running(host: GuardedHost, listen: Sequence[str]) -> AsyncIterator[Liv
             raise NetworkError(f"cannot listen on {', '.join(listen)}")
         nursery = await stack.enter_async_context(trio.open_nursery())
         live = LiveHost(host, nursery)
-        stack.push_async_callback(_switch(host).hang_up)
+        stack.push_async_callback(live.hang_up)
         try:
             yield live
         finally:

@@ -1,11 +1,9 @@
 """`Network` over libp2p: what the agent sees of the swarm on real sockets.
 
-Theory of operation. A supervisor keeps one `LiveHost` running and builds the next one, with the
-same identity on the same port, when it fails. Everything that must survive is held here: the inbox,
-the address book, the shelf of offered frames, pulls under way, buckets and counters. `send` and
-`publish` only queue. Inbound streams come to `_on_frames`, `_on_pull` or a served protocol, which
-ask first whether the peer may. Whatever a peer does wrong ends in `_refuse`: it is counted by
-reason and costs at most that peer's link.
+Theory of operation. `Supervisor` keeps one `LiveHost` running. Everything that must survive a host
+is held here: the address book, the `Doorkeeper` (members, guests, the banned), the `Exchange` of
+frames with members, what gossip must remember, the served protocols. `send` and `publish` only
+queue. What a peer does wrong is counted by reason and costs at most that peer's links.
 
 The services of `on_host` (discovery, relay) run for as long as each host does.
 """
@@ -13,76 +11,34 @@ The services of `on_host` (discovery, relay) run for as long as each host does.
 from __future__ import annotations
 
 import functools
-import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
 
 import trio
 from libp2p.abc import IHost, INetStream
 from libp2p.custom_types import TProtocol
-from libp2p.stream_muxer.yamux.yamux import Yamux
 
 from gossamer_crypto.errors import Reason
 from gossamer_crypto.identity import Identity, PeerId, peer_id_text
 from gossamer_transport.address_book import Address, AddressBook, Provenance
 from gossamer_transport.errors import NetworkError, Unreachable
 from gossamer_transport.libp2p import dial, hardening, requests, streams
-from gossamer_transport.libp2p.chunks import (
-    INLINE_BYTES_MAX,
-    Offer,
-    encode_inline,
-    encode_offer,
-    frame_offer,
-)
-from gossamer_transport.libp2p.frames import FrameReceiver, FrameSender
-from gossamer_transport.libp2p.gossip import (
-    PUBLISHED_BYTES_MAX,
-    Gossip,
-    GossipLeash,
-    gossiping,
-)
-from gossamer_transport.libp2p.guests import Admission, GuestBook
-from gossamer_transport.libp2p.host import LiveHost, OnHost, build_host, id_of, peer_of, running
-from gossamer_transport.libp2p.inbox import Inbox
-from gossamer_transport.libp2p.offers import OfferShelf, PullQuota
-from gossamer_transport.libp2p.options import (
-    Libp2pOptions,
-    frames_protocol,
-    gossip_topic,
-    pull_protocol,
-)
-from gossamer_transport.libp2p.pull import Puller, PullServer
+from gossamer_transport.libp2p.doorkeeper import Doorkeeper
+from gossamer_transport.libp2p.exchange import Exchange
+from gossamer_transport.libp2p.gossip import PUBLISHED_BYTES_MAX, Gossip, GossipLeash
+from gossamer_transport.libp2p.host import LiveHost, OnHost, id_of, peer_behind
+from gossamer_transport.libp2p.links import Link, links_of
+from gossamer_transport.libp2p.options import Libp2pOptions, gossip_topic
+from gossamer_transport.libp2p.supervisor import Supervisor
 from gossamer_transport.limits import Limits
 from gossamer_transport.network import Network, Received
-
-RESTART_S: Final = 0.5
-RESTART_S_MAX: Final = 30.0
-STABLE_S: Final = 60.0
-"""A host that ran for so long is restarted at once when it fails."""
-
-HASH_IN_THREAD_BYTES: Final = 512 * 1024
-"""A slow device hashes 50 MB/s, and trio should not stand still for more than 10 ms."""
 
 SWEEP_S: Final = 5.0
 
 DialCircuit = Callable[[IHost, Address, PeerId], Awaitable[None]]
-
-log = logging.getLogger("gossamer.transport")
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """A connection: to whom, where, for how long, and the last round trip if it was measured."""
-
-    peer: PeerId
-    address: str
-    member: bool
-    since_s: float
-    round_trip_s: float | None
 
 
 class Libp2pNetwork(Network):
@@ -102,48 +58,34 @@ class Libp2pNetwork(Network):
         admits: Container[PeerId],
         on_host: Sequence[OnHost],
     ) -> None:
-        self._identity = identity
         self._options = options
         self._limits = limits
-        self._admits = admits
-        self._on_host = on_host
-        self._listen = options.listen
-        self._live: LiveHost | None = None
-        self._gossip: Gossip | None = None
+        self._own = identity.peer_id
         self._nursery: trio.Nursery | None = None
         self._scope = trio.CancelScope()
         self._closed = False
         self._ended = trio.Event()
-        self._arrived = trio.Event()
-        self._inbox = Inbox(limits)
-        self._book = AddressBook(identity.peer_id)
-        self._banned: set[PeerId] = set()
-        self._guests = GuestBook(options.guests_max)
+        self._book = AddressBook(self._own)
+        self._door = door = Doorkeeper(admits, options.guests_max, self._cut_soon)
         self._servers: dict[str, requests.Server] = {}
-        self._shelf = OfferShelf(limits.receive_bytes_max)
-        self._pulls = PullServer(self._shelf, self._refuse)
-        self._puller = Puller(
-            PullQuota(limits.receive_bytes_max),
-            self._open_pull,
-            self._deliver,
-            self._refuse,
-            self._is_member,
-        )
-        self._sender = FrameSender(self._open_frames)
-        self._receiver = FrameReceiver(
-            limits, self._deliver, self._pull, self._is_member, self._refuse
-        )
+        self._exchange = Exchange(limits, options.swarm_id, door, self._open_stream)
         self._leash = GossipLeash(
-            own=identity.peer_id,
             topic=gossip_topic(options.swarm_id),
-            member=self._is_member,
+            member=door.__contains__,
             deliver=self._heard,
-            refuse=self._refuse,
+            refuse=door.refuse,
             now=trio.current_time(),
         )
-        self.refused: Counter[Reason] = Counter()
+        self._supervisor = Supervisor(
+            identity,
+            options,
+            self._leash,
+            on_host,
+            admit=lambda peer, outbound: door.admit(peer, outbound, trio.current_time()),
+            refuse=door.refuse,
+            attach=self._attach,
+        )
         self.frames_sent = 0
-        self.restarts = 0
         self.dial_circuit: DialCircuit | None = None
         self._published_bytes = 0
         self._heard_bytes = 0
@@ -152,29 +94,24 @@ class Libp2pNetwork(Network):
 
     @property
     def peer_id(self) -> PeerId:
-        return self._identity.peer_id
+        return self._own
 
     def peers(self) -> tuple[PeerId, ...]:
         self._require_open()
         if self._live is None:
             return ()
         linked = {connected.peer for connected in self._live.connections()}
-        return tuple(sorted(peer for peer in linked if self._is_member(peer)))
+        return tuple(sorted(peer for peer in linked if peer in self._door))
 
     async def send(self, peer: PeerId, frame: bytes) -> None:
         await trio.lowlevel.checkpoint()
         self._require_sendable(frame, self._limits.frame_bytes_max)
-        live = self._require_link(peer)
-        if not self._is_member(peer):
+        self._require_link(peer)
+        if peer not in self._door:
             raise Unreachable(f"peer {peer_id_text(peer)} is not a member")
-        if len(frame) > INLINE_BYTES_MAX:
-            offer = await _offer(frame)
-            live = self._require_link(peer)  # it may have gone meanwhile
-            self._shelf.put(peer, offer, frame, trio.current_time())
-            item = encode_offer(offer)
-        else:
-            item = encode_inline(frame)
-        self._sender.put(live.nursery, peer, item)
+        item = await self._exchange.wrap(peer, frame)
+        live = self._require_link(peer)  # it may have gone meanwhile
+        self._exchange.put(live.nursery, peer, item)
         self.frames_sent += 1
 
     async def publish(self, frame: bytes) -> None:
@@ -188,23 +125,22 @@ class Libp2pNetwork(Network):
         await trio.lowlevel.checkpoint()
         while True:
             self._require_open()
-            if self._inbox:
-                return self._inbox.pop()
-            self._arrived = trio.Event()
-            await self._arrived.wait()
+            if self._exchange.inbox:
+                return self._exchange.inbox.pop()
+            self._exchange.arrived = trio.Event()
+            await self._exchange.arrived.wait()
 
     async def disconnect(self, peer: PeerId) -> None:
         await trio.lowlevel.checkpoint()
         self._require_open()
-        self._banned.add(peer)
-        self._forget(peer)
-        if self._live is not None:
-            await self._live.cut(peer)
+        self._door.ban(peer)
+        self._exchange.forget(peer)
+        await self._cut(peer)
 
     async def aclose(self) -> None:
         if not self._closed:
             self._closed = True
-            self._arrived.set()
+            self._exchange.arrived.set()
             self._scope.cancel()
         if self._nursery is not None:
             await self._ended.wait()
@@ -233,16 +169,24 @@ class Libp2pNetwork(Network):
         return self._require_host().host
 
     @property
+    def restarts(self) -> int:
+        return self._supervisor.restarts
+
+    @property
+    def refused(self) -> Counter[Reason]:
+        return self._door.refused
+
+    @property
     def bytes_sent(self) -> int:
-        return self._sender.bytes_sent + self._pulls.bytes_sent + self._published_bytes
+        return self._exchange.bytes_sent + self._published_bytes
 
     @property
     def bytes_received(self) -> int:
-        return self._receiver.bytes_received + self._puller.bytes_received + self._heard_bytes
+        return self._exchange.bytes_received + self._heard_bytes
 
     @property
     def dropped(self) -> int:
-        return self._inbox.dropped + self._sender.dropped
+        return self._exchange.dropped
 
     @property
     def book(self) -> AddressBook:
@@ -269,21 +213,7 @@ class Libp2pNetwork(Network):
         self._require_open()
         if self._live is None:
             return ()
-        links = []
-        for connected in self._live.connections():
-            muxed = connected.connection.muxed_conn
-            remote = connected.connection.get_transport_addresses()
-            round_trip_s = muxed.rtt() if isinstance(muxed, Yamux) else 0.0
-            links.append(
-                Link(
-                    peer=connected.peer,
-                    address=str(remote[0]) if remote else "",
-                    member=self._is_member(connected.peer),
-                    since_s=trio.current_time() - connected.since,
-                    round_trip_s=round_trip_s or None,
-                )
-            )
-        return tuple(sorted(links, key=lambda link: (not link.member, link.peer)))
+        return links_of(self._live, self._door)
 
     async def dial(self, address: str) -> PeerId:
         """Return who answers at `address`, a multiaddr that ends with `/p2p/<peer id>`.
@@ -297,7 +227,7 @@ class Libp2pNetwork(Network):
         parsed, peer = dial.target(address)
         if peer == self.peer_id:
             raise Unreachable("this is our own address")
-        if peer in self._banned:
+        if self._door.is_banned(peer):
             raise Unreachable("this peer is banned here")
         if self._is_linked(peer):
             return peer
@@ -307,7 +237,9 @@ class Libp2pNetwork(Network):
             raise Unreachable("relays are not in use here")
         else:
             await self.dial_circuit(live.host, parsed, peer)
-        self._book.learn(peer, str(parsed), Provenance.OWN_WORD)
+        # That it answered confirms the address and no more: it may lead through somebody who would
+        # like to be in the way. What is the peer's own word stays so.
+        self._book.learn(peer, str(parsed), Provenance.HEARSAY)
         return peer
 
     async def request(
@@ -326,7 +258,7 @@ class Libp2pNetwork(Network):
         """
         await trio.lowlevel.checkpoint()
         live = self._require_link(peer)
-        self._guests.touch(peer, trio.current_time())
+        self._door.guests.touch(peer, trio.current_time())
         stream: INetStream | None = None
         try:
             with trio.fail_after(timeout_s):
@@ -337,7 +269,7 @@ class Libp2pNetwork(Network):
         finally:
             if stream is not None:
                 await streams.reset(stream)
-        self._guests.touch(peer, trio.current_time())
+        self._door.guests.touch(peer, trio.current_time())
         return answer
 
     def serve(
@@ -352,117 +284,39 @@ class Libp2pNetwork(Network):
         A handler that raises costs the asker its stream, and is logged.
         """
         self._require_open()
-        self._servers[protocol] = requests.Server(handler, request_bytes_max, self._refuse)
+        self._servers[protocol] = requests.Server(handler, request_bytes_max, self._door.refuse)
         if self._live is not None:
             self._attach(self._live.host)
 
-    # The supervisor ------------------------------------------------------------------------------
+    # Tasks ---------------------------------------------------------------------------------------
 
     async def _run(self, task_status: Any) -> None:  # trio's stubs have no name for it
-        """Keep a host running until `aclose`. NetworkError: the first one cannot be started."""
-        started = False
-        restart_s = RESTART_S
-
-        def on_start() -> None:
-            nonlocal started
-            if not started:
-                started = True
-                task_status.started()
-
+        """Take part until `aclose`. NetworkError: the first host cannot be started."""
         try:
             with self._scope:
                 async with trio.open_nursery() as self._nursery:
+                    self._exchange.nursery = self._nursery
                     self._nursery.start_soon(self._sweep)
-                    while True:
-                        begun_at = trio.current_time()
-                        try:
-                            await self._run_host(on_start)
-                        except Exception as error:
-                            if not started:
-                                raise
-                            log.warning("the libp2p host failed and is restarted: %r", error)
-                        self.restarts += 1
-                        if trio.current_time() - begun_at > STABLE_S:
-                            restart_s = RESTART_S
-                        await trio.sleep(restart_s)
-                        restart_s = min(2 * restart_s, RESTART_S_MAX)
+                    await self._supervisor.run(task_status.started)
         finally:
             self._closed = True
-            self._arrived.set()
+            self._exchange.arrived.set()
             self._ended.set()
 
-    async def _run_host(self, on_start: Callable[[], None]) -> None:
-        host = build_host(self._identity, self._options, self._admit, self._refuse)
-        self._attach(host)
-        heartbeat_s = self._options.gossip_heartbeat_s
-        try:
-            async with (
-                running(host, self._listen) as live,
-                gossiping(host, self._leash, heartbeat_s) as gossip,
-            ):
-                self._listen = tuple(map(str, host.get_transport_addrs()))
-                self._live, self._gossip = live, gossip
-                async with live.services(self._on_host):
-                    on_start()
-                    await trio.sleep_forever()
-        finally:
-            self._live = self._gossip = None
-
-    def _attach(self, host: IHost) -> None:
-        """Route inbound streams of our protocols."""
-        swarm = self._options.swarm_id
-        host.set_stream_handler(TProtocol(frames_protocol(swarm)), self._on_frames)
-        host.set_stream_handler(TProtocol(pull_protocol(swarm)), self._on_pull)
-        for protocol, server in self._servers.items():
-            handler = functools.partial(self._on_request, server)
-            host.set_stream_handler(TProtocol(protocol), handler)
-
     async def _sweep(self) -> None:
-        """Cut guests that overstay, and note members that became guests and the reverse."""
+        """Cut guests that overstay, and drop offers that nobody fetched."""
         while True:
             await trio.sleep(SWEEP_S)
-            if self._live is None:
-                continue
             now = trio.current_time()
-            self._shelf.expire(now)
-            linked = {connected.peer for connected in self._live.connections()}
-            for peer in list(self._guests):
-                if peer not in linked or self._is_member(peer):
-                    self._guests.leave(peer)
-            for peer in linked:
-                if not self._is_member(peer) and peer not in self._guests:
-                    self._guests.arrive(peer, now, invited=True)
-            for peer in self._guests.idle(now):
-                if self._gossip is None or not self._gossip.listens(id_of(peer)):
-                    log.info("an idle guest was cut")
-                    await self._cut(peer)
+            self._exchange.expire(now)
+            if self._live is not None:
+                linked = {connected.peer for connected in self._live.connections()}
+                for peer in self._door.look_around(linked, self._listens, now):
+                    self._cut_soon(peer)
 
-    # Peers ---------------------------------------------------------------------------------------
-
-    def _is_member(self, peer: PeerId) -> bool:
-        return peer in self._admits and peer not in self._banned
-
-    def _is_linked(self, peer: PeerId) -> bool:
-        return self._live is not None and any(True for _ in self._live.connections(peer))
-
-    def _admit(self, peer: PeerId, outbound: bool) -> Reason | None:
-        """Return why `peer`, whose identity is proved, may not be linked, or None."""
-        if peer in self._banned:
-            return Reason.BANNED
-        if self._is_member(peer):
-            return None
-        now = trio.current_time()
-        if not outbound and (leaving := self._guests.to_make_room(now)) is not None:
-            self._guests.leave(leaving)
-            self._cut_soon(leaving)
-        admission = self._guests.arrive(peer, now, invited=outbound)
-        return None if admission is Admission.LET_IN else Reason.NOT_A_MEMBER
-
-    def _refuse(self, peer: PeerId | None, reason: Reason, cut: bool = False) -> None:
-        self.refused[reason] += 1
-        if cut and peer is not None:
-            log.info("a peer was cut: %s", reason)
-            self._cut_soon(peer)
+    def _listens(self, peer: PeerId) -> bool:
+        gossip = self._gossip
+        return gossip is not None and gossip.listens(id_of(peer))
 
     def _cut_soon(self, peer: PeerId) -> None:
         if self._nursery is not None and not self._closed:
@@ -472,60 +326,39 @@ class Libp2pNetwork(Network):
         if self._live is not None:
             await self._live.cut(peer)
 
-    def _forget(self, peer: PeerId) -> None:
-        self._inbox.forget(peer)
-        self._sender.forget(peer)
-        self._receiver.forget(peer)
-        self._guests.leave(peer)
-
     # Streams -------------------------------------------------------------------------------------
 
-    async def _on_frames(self, stream: INetStream) -> None:
-        peer = await self._member_behind(stream)
-        if peer is not None:
-            await self._receiver.read(peer, stream)
-
-    async def _on_pull(self, stream: INetStream) -> None:
-        peer = await self._member_behind(stream)
-        if peer is not None:
-            await self._pulls.serve(peer, stream)
+    def _attach(self, host: IHost) -> None:
+        """Route inbound streams of our protocols."""
+        self._exchange.attach(host)
+        for protocol, server in self._servers.items():
+            on_request = functools.partial(self._on_request, server)
+            host.set_stream_handler(TProtocol(protocol), on_request)
 
     async def _on_request(self, server: requests.Server, stream: INetStream) -> None:
-        peer = _peer_behind(stream)
-        self._guests.touch(peer, trio.current_time())
+        peer = peer_behind(stream)
+        self._door.guests.touch(peer, trio.current_time())
         await server.answer(peer, stream)
 
-    async def _member_behind(self, stream: INetStream) -> PeerId | None:
-        """Return the peer of `stream` if it is a member; otherwise reset the stream."""
-        peer = _peer_behind(stream)
-        if self._is_member(peer):
-            return peer
-        self._refuse(peer, Reason.NOT_A_MEMBER)
-        await streams.reset(stream)
-        return None
-
-    async def _open_frames(self, peer: PeerId) -> INetStream:
-        protocol = frames_protocol(self._options.swarm_id)
+    async def _open_stream(self, peer: PeerId, protocol: str) -> INetStream:
         return await self._require_link(peer).open_stream(peer, protocol)
-
-    async def _open_pull(self, peer: PeerId) -> INetStream:
-        protocol = pull_protocol(self._options.swarm_id)
-        return await self._require_link(peer).open_stream(peer, protocol)
-
-    def _pull(self, peer: PeerId, offer: Offer) -> None:
-        if self._nursery is not None:
-            self._puller.begin(self._nursery, peer, offer)
 
     def _heard(self, origin: PeerId, frame: bytes) -> None:
         self._heard_bytes += len(frame)
-        self._deliver(origin, frame)
-
-    def _deliver(self, peer: PeerId, frame: bytes) -> None:
-        if self._is_member(peer) and not self._closed:
-            self._inbox.put(Received(peer, frame))
-            self._arrived.set()
+        self._exchange.deliver(origin, frame)
 
     # Preconditions -------------------------------------------------------------------------------
+
+    @property
+    def _live(self) -> LiveHost | None:
+        return self._supervisor.live
+
+    @property
+    def _gossip(self) -> Gossip | None:
+        return self._supervisor.gossip
+
+    def _is_linked(self, peer: PeerId) -> bool:
+        return self._live is not None and any(True for _ in self._live.connections(peer))
 
     def _require_open(self) -> None:
         if self._closed:
@@ -547,18 +380,6 @@ class Libp2pNetwork(Network):
         self._require_open()
         if len(frame) > cap:
             raise NetworkError(f"a frame of {len(frame)} bytes is above the cap of {cap}")
-
-
-async def _offer(frame: bytes) -> Offer:
-    if len(frame) < HASH_IN_THREAD_BYTES:
-        return frame_offer(frame)
-    return await trio.to_thread.run_sync(frame_offer, frame)
-
-
-def _peer_behind(stream: INetStream) -> PeerId:
-    peer = peer_of(stream.muxed_conn.peer_id)
-    assert peer is not None, "GuardedSwarm lets nobody else in"
-    return peer
 
 
 @asynccontextmanager

@@ -21,7 +21,7 @@ from libp2p.abc import INetStream
 
 from gossamer_crypto.errors import Reason
 from gossamer_crypto.identity import PeerId
-from gossamer_transport.errors import Unreachable
+from gossamer_transport.errors import NetworkError
 from gossamer_transport.libp2p import streams
 from gossamer_transport.libp2p.chunks import HASH_BYTES, Offer
 from gossamer_transport.libp2p.offers import OfferShelf, PullQuota
@@ -32,6 +32,9 @@ SERVED_PER_PEER_MAX: Final = 4
 FETCHED_PER_PEER_MAX: Final = 2
 PATIENCE_S: Final = 60.0
 """A fetch that gains no byte for so long, over however many links, is given up."""
+
+SLOWEST_BYTES_PER_S: Final = 16 * 1024
+"""Whoever sends a frame slower than this, on average, gives way to others: room is reserved."""
 
 RETRY_S: Final = 0.2
 RETRY_S_MAX: Final = 5.0
@@ -52,26 +55,34 @@ class _Partial:
     """What has come of a frame so far; hashed as it comes, for all at once would hold up trio."""
 
     def __init__(self) -> None:
-        self._chunks: list[bytes] = []
+        self._bytes = bytearray()
         self._hash = hashlib.sha256()
-        self.length = 0
+
+    @property
+    def length(self) -> int:
+        return len(self._bytes)
 
     def append(self, chunk: bytes) -> None:
-        self._chunks.append(chunk)
+        self._bytes += chunk
         self._hash.update(chunk)
-        self.length += len(chunk)
 
     def whole(self, digest: bytes) -> bytes | None:
         """Return the frame if it hashes to `digest`."""
-        return b"".join(self._chunks) if self._hash.digest() == digest else None
+        return bytes(self._bytes) if self._hash.digest() == digest else None
 
 
 class PullServer:
-    """Serves frames from `shelf` to the peers that they were offered to."""
+    """Serves frames from `shelf` to the peers that they were offered to, while they are members."""
 
-    def __init__(self, shelf: OfferShelf, refuse: Callable[[PeerId, Reason], None]) -> None:
+    def __init__(
+        self,
+        shelf: OfferShelf,
+        refuse: Callable[[PeerId, Reason], None],
+        member: Callable[[PeerId], bool],
+    ) -> None:
         self._shelf = shelf
         self._refuse = refuse
+        self._member = member
         self._running: Counter[PeerId] = Counter()
         self.bytes_sent = 0
 
@@ -106,6 +117,8 @@ class PullServer:
         if frame is not None:
             with streams.moving_deadline() as progress:
                 for start in range(offset, len(frame), streams.CHUNK_BYTES):
+                    if not self._member(peer):
+                        raise StreamBrokenError("the peer was evicted")
                     chunk = frame[start : start + streams.CHUNK_BYTES]
                     await streams.write_now(stream, chunk)
                     self.bytes_sent += len(chunk)
@@ -149,8 +162,9 @@ class Puller:
         slots = self._slots.setdefault(peer, trio.CapacityLimiter(FETCHED_PER_PEER_MAX))
         try:
             async with slots:
-                frame = await self._whole(peer, offer)
-        except _Gone:
+                with trio.fail_after(PATIENCE_S + offer.length / SLOWEST_BYTES_PER_S):
+                    frame = await self._whole(peer, offer)
+        except (_Gone, trio.TooSlowError):
             log.debug("an offered frame could not be fetched")
             return
         finally:
@@ -172,7 +186,7 @@ class Puller:
             before = frame.length
             try:
                 await self._resume(peer, offer, frame)
-            except (StreamBrokenError, Unreachable) as error:
+            except (StreamBrokenError, NetworkError) as error:
                 log.debug("a pull broke off at %d bytes: %s", frame.length, error)
             if frame.length > before:
                 gained_at, retry_s = trio.current_time(), RETRY_S
@@ -188,19 +202,21 @@ class Puller:
         """Append to `frame` what one stream brings."""
         stream = await self._open_stream(peer)
         try:
-            await self._ask(stream, offer, frame)
+            await self._ask(peer, stream, offer, frame)
         except BaseException:
             await streams.reset(stream)
             raise
         await streams.close(stream)
 
-    async def _ask(self, stream: INetStream, offer: Offer, frame: _Partial) -> None:
+    async def _ask(self, peer: PeerId, stream: INetStream, offer: Offer, frame: _Partial) -> None:
         await streams.write_all(stream, _QUESTION.pack(offer.digest, frame.length))
         (length,) = _LENGTH.unpack(await streams.read_all(stream, _LENGTH.size))
         if length != offer.length:
             raise _Gone
         with streams.moving_deadline() as progress:
             while frame.length < length:
+                if not self._wanted(peer):
+                    raise _Gone
                 some = await streams.read_now(
                     stream, min(streams.READ_BYTES, length - frame.length)
                 )
