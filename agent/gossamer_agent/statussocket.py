@@ -18,6 +18,7 @@ from typing import Final, TypeAlias
 import trio
 
 from gossamer_agent.errors import AgentError
+from gossamer_transport.errors import NetworkError
 
 FILE_NAME: Final = "agent.sock"
 QUESTION_BYTES_MAX: Final = 64
@@ -79,9 +80,11 @@ def ask(folder: Path, question: str, timeout_s: float = ANSWER_TIMEOUT_S) -> byt
 
 
 async def _answer(stream: trio.SocketStream, answers: Answers) -> None:
-    """One conversation. Whoever hangs up or babbles ends it and nothing else."""
+    """One conversation. Whoever hangs up or babbles ends it and nothing else; so does the agent
+    that closes its network meanwhile.
+    """
     with (
-        suppress(trio.BrokenResourceError, trio.ClosedResourceError),
+        suppress(trio.BrokenResourceError, trio.ClosedResourceError, NetworkError),
         trio.move_on_after(QUESTION_TIMEOUT_S + ANSWER_TIMEOUT_S),
     ):
         question = b""

@@ -45,7 +45,7 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Target:
-    """The attacked agent, as an attacker knows it. insider: the member who attacks, if it is one."""
+    """The attacked agent, as attackers know it. insider: the member who attacks, if it is one."""
 
     peer: PeerId
     port: int
@@ -170,7 +170,8 @@ class HonestPair:
         if name not in self._insiders:
             keys = new_keys()
             self._insiders[name] = Insider(keys, join(self.invite(), keys))
-            self.until_linked()
+            epoch = self.ring().current
+            self.member.until(lambda found: found.epoch == epoch)
         return self._insiders[name]
 
     def evict(self, peer: PeerId) -> None:
@@ -178,6 +179,20 @@ class HonestPair:
         device = self.steward.device()
         with closing(device.open_state()) as state:
             Stewardship(device.identity, device.genesis, state).evict(peer)
+
+    def dismiss(self) -> None:
+        """Evict all but the two. A restarted agent asks members whether it knows its newest entry,
+        and these would not answer.
+        """
+        device = self.steward.device()
+        with closing(device.open_state()) as state:
+            stewardship = Stewardship(device.identity, device.genesis, state)
+            for peer in load_roster(state, device.genesis).members:
+                if peer not in self.peers:
+                    stewardship.evict(peer)
+        self._insiders.clear()
+        for agent in (self.steward, self.member):
+            agent.until(lambda found: found.members == len(self.peers))
 
     def rotate(self) -> None:
         """Begin another epoch."""

@@ -119,8 +119,8 @@ async def lying_pulls(target: Target) -> AsyncIterator[None]:
         for stream in halves:
             with suppress(Exception):
                 await stream.write(question)
-        for stream in halves:
-            assert await is_reset(stream, 20)
+        for stream in halves[-2:]:  # the other four are waited for
+            assert await is_reset(stream, 5)
         yield
 
 
@@ -169,7 +169,7 @@ async def slow_reader(target: Target) -> AsyncIterator[None]:
     async with inside(target) as (host, peer):
         host.set_stream_handler(TProtocol(frames_protocol(target.swarm_id)), never_read)
         stream = await frames(target, host, peer)
-        with trio.move_on_after(15):
+        with trio.move_on_after(6):
             while True:
                 await stream.write(encode_inline(pack_frame(FollowFrame(0))))
                 question = await host.new_stream(peer, [TProtocol(HELLO_PROTOCOL)])
@@ -195,7 +195,7 @@ async def gossip_bombs(target: Target) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def gossip_flood(target: Target) -> AsyncIterator[None]:
-    """Three thousand signed announcements of nothing, the same hundred again and again."""
+    """Three thousand signed announcements of nothing, the same three hundred again and again."""
     assert target.insider is not None
     async with inside(target) as (host, peer):
         stream = await host.new_stream(peer, [MESHSUB])

@@ -22,8 +22,8 @@ from libp2p.host.ping import ID as PING
 from libp2p.identity.identify.identify import ID as IDENTIFY
 from libp2p.identity.identify.pb.identify_pb2 import Identify
 from libp2p.identity.identify_push.identify_push import ID_PUSH
-from libp2p.peer.id import ID
 from libp2p.network.stream.exceptions import StreamError
+from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import info_from_p2p_addr
 from libp2p.peer.peerstore import create_signed_peer_record
 from libp2p.pubsub.pb import rpc_pb2
@@ -42,7 +42,7 @@ MESHSUB = TProtocol("/meshsub/1.2.0")
 MEMBER_ID = bytes.fromhex("002408011220")  # before the key: libp2p's id of an Ed25519 identity
 CONNECT_S = 20.0
 T = TypeVar("T")
-IDENTITIES = 40
+IDENTITIES = 20
 
 
 def run(attack: Callable[[], Awaitable[T]], timeout_s: float = 100.0) -> T:
@@ -184,6 +184,12 @@ async def peer_exchange(target: Target) -> AsyncIterator[None]:
         nursery.cancel_scope.cancel()
 
 
+def subscription(target: Target) -> bytes:
+    """The RPC of one who wants to hear the swarm's topic, ready to be written."""
+    wanted = rpc_pb2.RPC.SubOpts(subscribe=True, topicid=gossip_topic(target.swarm_id))
+    return encode_varint_prefixed(rpc_pb2.RPC(subscriptions=[wanted]).SerializeToString())
+
+
 def rpc_with(target: Target, **fields: Any) -> bytes:
     """One published message, ready to be written."""
     message = rpc_pb2.Message(topicIDs=[gossip_topic(target.swarm_id)], **fields)
@@ -264,7 +270,7 @@ async def _pour(host: IHost, peer: ID, size: int) -> int:
 
 @asynccontextmanager
 async def identify_bombs(target: Target) -> AsyncIterator[None]:
-    """Forty identities, one after another, that claim 60,000 addresses and 20,000 protocols."""
+    """Twenty identities, one after another, that claim 60,000 addresses and 20,000 protocols."""
     address = Multiaddr("/ip4/10.1.1.1/tcp/1").to_bytes()
     for attempt in range(IDENTITIES):
         bomb = Identify(
@@ -361,9 +367,9 @@ async def flood(host: IHost, peer: ID, requests: int = 400) -> None:
 
 @asynccontextmanager
 async def ping_flood(target: Target) -> AsyncIterator[None]:
-    """Pings without a pause for ten seconds, and nobody who waits for the answers."""
+    """Pings without a pause for six seconds, and nobody who waits for the answers."""
     async with linked(target) as (host, peer):
-        with trio.move_on_after(10):
+        with trio.move_on_after(6):
             async with trio.open_nursery() as nursery:
                 for _ in range(4):
                     nursery.start_soon(_ping, host, peer)

@@ -15,8 +15,8 @@ import trio
 from honest_pair import SWARM_NAME, HonestPair, honest_pair, new_keys
 from libp2p.abc import INetStream
 from libp2p.pubsub.pb import rpc_pb2
-from libp2p.utils.varint import encode_varint_prefixed, read_varint_prefixed_bytes
-from strangers import MESHSUB, connect, plain_host, run
+from libp2p.utils.varint import read_varint_prefixed_bytes
+from strangers import MESHSUB, connect, plain_host, run, subscription
 from wiretap import Wiretap, markers_in, wiretap
 
 from gossamer_agent.models import load_learner
@@ -155,9 +155,7 @@ async def overhear(pair: HonestPair) -> list[bytes]:
         host.set_stream_handler(MESHSUB, listen)
         peer = await connect(host, pair.target)
         stream = await host.new_stream(peer, [MESHSUB])
-        wanted = rpc_pb2.RPC.SubOpts(subscribe=True, topicid=gossip_topic(pair.target.swarm_id))
-        rpc = rpc_pb2.RPC(subscriptions=[wanted])
-        await stream.write(encode_varint_prefixed(rpc.SerializeToString()))
+        await stream.write(subscription(pair.target))
         pair.rotate()
         with trio.fail_after(20):
             while not any(is_roster(frame) for frame in heard):  # noqa: ASYNC110

@@ -113,7 +113,7 @@ class Watch:
     async def until_refused(self, *reasons: Reason, patience_s: float = CUT_S_MAX) -> None:
         """Wait until status shows these."""
         with trio.move_on_after(patience_s):
-            while not set(reasons) <= (await trio.to_thread.run_sync(self.refused)).keys():
+            while not set(reasons) <= (await trio.to_thread.run_sync(self.refused)).keys():  # noqa: ASYNC110
                 await trio.sleep(0.2)
             return
         raise AssertionError(f"{reasons} wanted, refused: {self.refused()}")
@@ -151,11 +151,7 @@ def watching(pair: HonestPair, warm_mb: float) -> Iterator[Watch]:
         yield watch
     finally:
         watch.end()
-        if pair.steward.running:
-            with Path("/tmp/attacks.txt").open("a") as file:
-                file.write(
-                    os.environ.get("PYTEST_CURRENT_TEST", "") + "\n    " + watch.report() + "\n"
-                )
+        record()
     watch.check()
 
 

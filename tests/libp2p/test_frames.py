@@ -9,11 +9,15 @@ from types import SimpleNamespace
 
 import pytest
 import trio
+from libp2p.network.exceptions import SwarmException
+from libp2p.protocol_muxer.exceptions import MultiselectClientError
 
 from gossamer_crypto.errors import Reason
+from gossamer_transport.address_book import Provenance
 from gossamer_transport.errors import Unreachable
 from gossamer_transport.libp2p import Libp2pNetwork, frames_protocol, pull_protocol, streams
 from gossamer_transport.libp2p.chunks import INLINE_BYTES_MAX, Offer, encode_inline, encode_offer
+from gossamer_transport.libp2p.dial import why
 from gossamer_transport.limits import Limits
 from gossamer_transport.network import Received
 
@@ -250,6 +254,39 @@ def test_why_a_dial_fails(loopback: SimpleNamespace) -> None:
                 with pytest.raises(Unreachable, match="timed out"):
                     await alice.dial(other.replace(port, str(silent)))
             await listener[0].aclose()
+
+    run(scenario)
+
+
+def test_a_timeout_that_is_only_mentioned_is_none() -> None:
+    said = "protocols not supported: tried ['/yamux/1.0.0'], timeout=10s"
+    assert why(MultiselectClientError(said)) == "no common protocol"
+    for late in ("response timed out after 10s", "handshake read timeout"):
+        assert why(MultiselectClientError(late)) == "timed out"
+    assert why(SwarmException("Outbound muxer upgrade timeout exceeded for peer x")) == "timed out"
+
+
+def test_a_dial_does_not_turn_hearsay_into_the_word_of_the_peer(loopback: SimpleNamespace) -> None:
+    async def scenario() -> None:
+        async with loopback.linked(2) as (alice, bob):
+            (address,) = bob.addresses()
+            assert alice.known_addresses(bob.peer_id) in ((), (address,))
+            await alice._live.cut(bob.peer_id)
+            await loopback.until(lambda: not alice.peers())
+            alice.book.forget(bob.peer_id)
+            own_word = "/dns/bob.example/tcp/1"
+            alice.book.learn(bob.peer_id, own_word, Provenance.OWN_WORD)
+            alice.add_addresses(bob.peer_id, [address])
+            await alice.dial(address)
+            first, second = alice.known_addresses(bob.peer_id)
+            assert first.startswith(own_word)
+            assert second == address
+            await alice._live.cut(bob.peer_id)
+            await loopback.until(lambda: not alice.peers())
+            alice.book.learn(bob.peer_id, address, Provenance.OWN_WORD)
+            alice.book.learn(bob.peer_id, own_word, Provenance.OWN_WORD)
+            await alice.dial(address)  # and the peer's own word is confirmed by it
+            assert alice.known_addresses(bob.peer_id)[0] == address
 
     run(scenario)
 

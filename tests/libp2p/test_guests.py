@@ -11,6 +11,7 @@ import pytest
 import trio
 from libp2p.custom_types import TProtocol
 from libp2p.host.ping import PingService
+from libp2p.identity.identify.identify import ID
 
 from gossamer_crypto.errors import Reason
 from gossamer_transport.errors import Unreachable
@@ -19,6 +20,7 @@ from gossamer_transport.libp2p import (
     JOIN_PROTOCOL,
     frames_protocol,
     guests,
+    host,
     network,
     pull_protocol,
     streams,
@@ -96,7 +98,7 @@ def test_a_stranger_may_ping_say_hello_join_and_hear(loopback: SimpleNamespace) 
 
 
 def test_identify_says_gossamer(loopback: SimpleNamespace) -> None:
-    from libp2p.identity.identify.identify import ID, parse_identify_response
+    from libp2p.identity.identify.identify import parse_identify_response
 
     async def scenario() -> None:
         async with loopback.linked(2) as (alice, bob):
@@ -107,6 +109,24 @@ def test_identify_says_gossamer(loopback: SimpleNamespace) -> None:
             said = parse_identify_response(raw)
             assert said.agent_version.startswith("gossamer/")
             assert TProtocol(frames_protocol(loopback.swarm_id)) in said.protocols
+
+    run(scenario)
+
+
+def test_streams_one_after_the_other_are_a_flood(
+    loopback: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "STREAMS_BURST", 30.0)
+    monkeypatch.setattr(host, "STREAMS_PER_S", 1.0)
+
+    async def scenario() -> None:
+        async with loopback.linked(2) as (alice, bob):
+            with pytest.raises(Unreachable):
+                for _ in range(50):
+                    await streams.reset(await bob._live.open_stream(alice.peer_id, str(ID)))
+            assert alice.refused[Reason.FLOOD]
+            await alice.send(bob.peer_id, b"the link stands")
+            assert await bob.receive() == Received(alice.peer_id, b"the link stands")
 
     run(scenario)
 

@@ -50,6 +50,25 @@ def test_no_more_links_than_wanted() -> None:
     assert len(schedule.next(40, [ONE, TWO, SIX], [ONE], at)) == 1
 
 
+def test_the_preferred_are_dialled_first_and_beyond_what_is_wanted() -> None:
+    everybody = [ONE, TWO, SIX]
+    schedule = DialSchedule(rng(), want=1, parallel=1)
+    (attempt,) = schedule.next(0, everybody, [ONE], at, [SIX])
+    assert attempt.peer == SIX
+    assert schedule.next(0, everybody, [ONE], at, [SIX]) == ()
+    schedule.failed(SIX, "connection refused", 0)
+    assert schedule.next(0, everybody, [ONE], at, [SIX]) == ()  # it waits, and one link is enough
+    (other,) = schedule.next(0, everybody, [ONE], at, [SIX, ONE])  # that one does not count now
+    assert other.peer == TWO
+    schedule.succeeded(TWO, 0)
+    assert schedule.next(0, everybody, [ONE, TWO], at, [SIX, ONE]) == ()
+    assert [each.peer for each in schedule.next(60, everybody, [ONE, TWO], at, [SIX])] == [SIX]
+
+
+def test_a_preferred_stranger_is_not_dialled() -> None:
+    assert DialSchedule(rng(), want=0).next(0, [ONE], [], at, [TWO]) == ()
+
+
 def test_relayed_addresses_come_last() -> None:
     relayed, direct = f"/dns/a/tcp/1/p2p/{peer_id_text(TWO)}/p2p-circuit", "/dns/b/tcp/1"
     schedule = DialSchedule(rng())
@@ -237,6 +256,25 @@ def test_the_dialer_tries_all_addresses_and_keeps_the_link() -> None:
             assert stand.linked == {ONE}
             assert len(stand.dialled) == 4
             stand.closed = True  # ends the dialer, and with it the nursery
+
+    trio.run(scenario, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+def test_the_dialer_asks_whom_to_prefer() -> None:
+    book = book_of((ONE, "/dns/a/tcp/1"), (TWO, "/dns/b/tcp/1"))
+    stand = Stand({book.addresses(ONE)[0]: ONE, book.addresses(TWO)[0]: TWO})
+    followed: set[PeerId] = set()
+
+    async def scenario() -> None:
+        dialer = Dialer(stand, book, lambda: [ONE, TWO], rng(), 0, prefer=lambda: followed)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(dialer.run)
+            await trio.sleep(10)
+            assert not stand.dialled
+            followed.add(TWO)
+            await trio.sleep(2)
+            assert stand.linked == {TWO}
+            nursery.cancel_scope.cancel()
 
     trio.run(scenario, clock=trio.testing.MockClock(autojump_threshold=0))
 

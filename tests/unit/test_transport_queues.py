@@ -6,9 +6,11 @@ import hashlib
 
 import pytest
 
+from gossamer_crypto.errors import Reason
 from gossamer_crypto.identity import PeerId
 from gossamer_transport.libp2p.chunks import Offer, frame_offer
 from gossamer_transport.libp2p.dedupe import Recent
+from gossamer_transport.libp2p.doorkeeper import Doorkeeper
 from gossamer_transport.libp2p.doors import Doors
 from gossamer_transport.libp2p.guests import GuestBook
 from gossamer_transport.libp2p.inbox import Inbox
@@ -195,3 +197,53 @@ class TestRecent:
         assert all(recent.is_new(number, 0.0) for number in range(count))
         assert len(recent) == 4
         assert not recent.is_new(count - 1, 0.0)
+
+
+class TestDoorkeeper:
+    def test_standing_is_asked_anew_each_time(self) -> None:
+        members, linked = {A}, {A, B}
+        door = Doorkeeper(members, 1, lambda: linked, lambda _: None)
+        assert door.admit(A, False, 0.0) is None
+        assert door.admit(B, False, 0.0) is None  # a guest
+        assert door.admit(C, False, 0.0) is Reason.NOT_A_MEMBER
+        assert door.look_around(lambda _: False, 5.0) == []
+        members.symmetric_difference_update({A, B})  # B joins, A is evicted
+        assert (A in door, B in door) == (False, True)
+        assert door.look_around(lambda _: False, 10.0) == []
+        assert list(door.guests) == [A]
+        assert door.look_around(lambda _: True, 50.0) == []
+        assert door.look_around(lambda _: False, 50.0) == [A]
+
+    def test_whoever_stayed_long_makes_room(self) -> None:
+        cut: list[PeerId] = []
+        door = Doorkeeper((), 1, lambda: {A, B}, cut.append)
+        assert door.admit(A, True, 0.0) is None  # we called it, so it takes no place
+        assert door.admit(B, False, 0.0) is None
+        assert door.admit(C, False, 29.0) is Reason.NOT_A_MEMBER
+        assert door.admit(C, False, 31.0) is None
+        assert cut == [B]
+
+    def test_a_guest_who_left_takes_no_place(self) -> None:
+        linked: set[PeerId] = set()
+        door = Doorkeeper((), 1, lambda: linked, lambda _: None)
+        assert door.admit(A, False, 0.0) is None
+        assert door.admit(B, False, 1.0) is Reason.NOT_A_MEMBER  # the link of A is being made
+        assert door.admit(B, False, 3.0) is None
+        assert list(door.guests) == [B]
+
+    def test_the_banned_stay_out_even_if_their_link_was_just_being_made(self) -> None:
+        door = Doorkeeper({A}, 1, lambda: {A}, lambda _: None)
+        assert door.admit(A, False, 0.0) is None
+        door.ban(A)
+        assert A not in door
+        assert door.admit(A, True, 0.0) is Reason.BANNED
+        assert door.look_around(lambda _: True, 0.0) == [A]
+
+    def test_refusals_are_counted_and_some_cost_the_link(self) -> None:
+        cut: list[PeerId] = []
+        door = Doorkeeper((), 1, set, cut.append)
+        door.refuse(A, Reason.FLOOD)
+        door.refuse(None, Reason.FLOOD, True)
+        door.refuse(B, Reason.BAD_FRAME, True)
+        assert door.refused == {Reason.FLOOD: 2, Reason.BAD_FRAME: 1}
+        assert cut == [B]

@@ -86,7 +86,7 @@ class _Teller:
 
     def _tell_changes(self, node: Node) -> None:
         others = len(node.roster.members) - 1
-        linked = sum(link.member for link in node.outside.network.links())
+        linked = len(node.outside.network.peers())
         if linked != self._linked:
             self._linked = linked
             self.say(f"linked to {linked} of {others} other members")

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 SWARM_NAME: Final = "swarm-up"
 ATTEMPTS: Final = 5
 AGAIN_S: Final = 3.0
-ANNOUNCE_ROUNDS: Final = 2.0
-"""Announcements come so many rounds after each other, but not less often than by default."""
 
 
 def found(plan: Plan) -> Device:
@@ -126,7 +124,6 @@ def config_of(plan: Plan, device: DevicePlan, *, port: int) -> Config:
         ),
         network=NetworkSettings(
             listen=(f"/ip4/{LOOPBACK}/tcp/{port}",),
-            announce_interval_s=min(15.0, ANNOUNCE_ROUNDS * plan.interval_s),
             rotate_hours=0.0,
         ),
         learning=LearningSettings(

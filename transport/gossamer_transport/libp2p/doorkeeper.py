@@ -18,16 +18,22 @@ from gossamer_transport.libp2p.guests import GuestBook
 class Doorkeeper(Container[PeerId]):
     """Contains those who are members in `admits` now and were not banned.
 
-    cut: ends the links of a peer, soon. refused: how often peers were refused something, by reason.
+    linked: who has a link now. cut: ends the links of a peer, soon. refused: how often peers were
+    refused something, by reason.
     """
 
     def __init__(
-        self, admits: Container[PeerId], guests_max: int, cut: Callable[[PeerId], None]
+        self,
+        admits: Container[PeerId],
+        guests_max: int,
+        linked: Callable[[], Set[PeerId]],
+        cut: Callable[[PeerId], None],
     ) -> None:
         self.admits = admits
         self.guests = GuestBook(guests_max)
         self.refused: Counter[Reason] = Counter()
         self._banned: set[PeerId] = set()
+        self._linked = linked
         self._cut = cut
 
     def __contains__(self, peer: object) -> bool:
@@ -48,6 +54,7 @@ class Doorkeeper(Container[PeerId]):
             return Reason.BANNED
         if peer in self:
             return None
+        self.guests.forget_departed(self._linked(), now)
         if not outbound and (leaving := self.guests.to_make_room(now)) is not None:
             self.guests.leave(leaving)
             self._cut(leaving)
@@ -59,16 +66,17 @@ class Doorkeeper(Container[PeerId]):
         if cut and peer is not None:
             self._cut(peer)
 
-    def look_around(
-        self, linked: Set[PeerId], listens: Callable[[PeerId], bool], now: float
-    ) -> list[PeerId]:
-        """Bring the guest book up to date with those who are `linked`, and return who overstays:
-        guests who ask for nothing, and of whom `listens` does not say that they hear the topic.
+    def look_around(self, listens: Callable[[PeerId], bool], now: float) -> list[PeerId]:
+        """Bring the guest book up to date, and return whom to cut: the banned, whose link was just
+        being made, and guests who ask for nothing and do not hear the topic, as `listens` says.
         """
+        linked = self._linked()
+        self.guests.forget_departed(linked, now)
         for peer in self.guests:
-            if peer not in linked or peer in self:
+            if peer in self:
                 self.guests.leave(peer)
-        for peer in linked:
+        for peer in linked - self._banned:
             if peer not in self:
                 self.guests.demote(peer, now)
-        return [peer for peer in self.guests.idle(now) if not listens(peer)]
+        idle = [peer for peer in self.guests.idle(now) if not listens(peer)]
+        return [*(linked & self._banned), *idle]

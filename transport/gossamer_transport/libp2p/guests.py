@@ -6,7 +6,7 @@ they cannot keep members out, and not for ever, so that they cannot keep each ot
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +14,9 @@ from gossamer_crypto.identity import PeerId
 
 IDLE_S: Final = 30.0
 """A guest who asks nothing for so long is cut, unless it listens to the topic."""
+
+ARRIVING_S: Final = 2.0
+"""A guest is written down for so long before its link must be seen."""
 
 
 @dataclass(slots=True)
@@ -55,6 +58,12 @@ class GuestBook:
     def demote(self, peer: PeerId, now: float) -> None:
         """Write down `peer`, a member no more but still linked, even if the house is full."""
         self._guests.setdefault(peer, _Guest(now, now, invited=False))
+
+    def forget_departed(self, linked: Container[PeerId], now: float) -> None:
+        """Forget those without a link, but for those whose link is just being made."""
+        for peer, guest in list(self._guests.items()):
+            if peer not in linked and now - guest.active_at >= ARRIVING_S:
+                del self._guests[peer]
 
     def to_make_room(self, now: float) -> PeerId | None:
         """Return who has stayed longest beyond its time, if the house is full: cut it."""

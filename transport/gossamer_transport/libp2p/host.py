@@ -50,10 +50,15 @@ from gossamer_crypto.errors import IdentityError, Reason
 from gossamer_crypto.identity import Identity, PeerId, check_peer_id, peer_id_text
 from gossamer_transport.errors import NetworkError, Unreachable
 from gossamer_transport.libp2p import hardening, streams
+from gossamer_transport.libp2p.bucket import Buckets
 from gossamer_transport.libp2p.doors import Doors
 from gossamer_transport.libp2p.options import Libp2pOptions
 
 STREAMS_PER_CONNECTION_MAX: Final = 64
+STREAMS_PER_S: Final = 100.0
+STREAMS_BURST: Final = 500.0
+"""What one peer may open. Whoever catches up with large frames opens one for each."""
+
 UPGRADE_TIMEOUT_S: Final = 8.0
 NEGOTIATE_TIMEOUT_S: Final = 10.0
 CONNECTIONS_PER_PEER_MAX: Final = 2
@@ -178,6 +183,9 @@ class _NoAutoConnector(AutoConnector):
     async def maybe_connect(self) -> None:
         await trio.lowlevel.checkpoint()
 
+    def record_disconnect(self, peer_id: ID) -> None:
+        """Remember nobody: what would forget them again is what `maybe_connect` leaves out."""
+
 
 class GuardedHost(BasicHost):
     """libp2p's host, whose identify cannot fail outside of our nurseries."""
@@ -219,8 +227,14 @@ def build_host(
     host = GuardedHost(network, negotiate_timeout=int(NEGOTIATE_TIMEOUT_S))
     inner = network.common_stream_handler
 
+    rates: Buckets[PeerId] = Buckets(STREAMS_PER_S, STREAMS_BURST)
+
     async def guarded(stream: INetStream) -> None:
-        await _guarded(stream, inner, refuse)
+        if rates.take(peer_behind(stream), trio.current_time()):
+            await _guarded(stream, inner, refuse)
+        else:
+            refuse(peer_behind(stream), Reason.FLOOD)
+            await streams.reset(stream)
 
     network.set_stream_handler(guarded)
     return host

@@ -66,7 +66,7 @@ class Libp2pNetwork(Network):
         self._closed = False
         self._ended = trio.Event()
         self._book = AddressBook(self._own)
-        self._door = door = Doorkeeper(admits, options.guests_max, self._cut_soon)
+        self._door = door = Doorkeeper(admits, options.guests_max, self._linked, self._cut_soon)
         self._servers: dict[str, requests.Server] = {}
         self._exchange = Exchange(limits, options.swarm_id, door, self._open_stream)
         self._leash = GossipLeash(
@@ -98,10 +98,7 @@ class Libp2pNetwork(Network):
 
     def peers(self) -> tuple[PeerId, ...]:
         self._require_open()
-        if self._live is None:
-            return ()
-        linked = {connected.peer for connected in self._live.connections()}
-        return tuple(sorted(peer for peer in linked if peer in self._door))
+        return tuple(sorted(peer for peer in self._linked() if peer in self._door))
 
     async def send(self, peer: PeerId, frame: bytes) -> None:
         await trio.lowlevel.checkpoint()
@@ -309,10 +306,8 @@ class Libp2pNetwork(Network):
             await trio.sleep(SWEEP_S)
             now = trio.current_time()
             self._exchange.expire(now)
-            if self._live is not None:
-                linked = {connected.peer for connected in self._live.connections()}
-                for peer in self._door.look_around(linked, self._listens, now):
-                    self._cut_soon(peer)
+            for peer in self._door.look_around(self._listens, now):
+                self._cut_soon(peer)
 
     def _listens(self, peer: PeerId) -> bool:
         gossip = self._gossip
@@ -356,6 +351,10 @@ class Libp2pNetwork(Network):
     @property
     def _gossip(self) -> Gossip | None:
         return self._supervisor.gossip
+
+    def _linked(self) -> set[PeerId]:
+        live = self._live
+        return set() if live is None else {connected.peer for connected in live.connections()}
 
     def _is_linked(self, peer: PeerId) -> bool:
         return self._live is not None and any(True for _ in self._live.connections(peer))
