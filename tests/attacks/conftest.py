@@ -16,6 +16,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # pytest's importlib mode does not
 
 from honest_pair import HonestPair, honest_pair
+from watching import measured
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +24,11 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HonestPair]:
     """A steward and a member that exchange deltas until the last test of this folder has ended."""
     with honest_pair(tmp_path_factory.mktemp("pair")) as made:
         yield made
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what each attack cost the attacked agent."""
+    if measured:
+        terminalreporter.section("what attacks cost")
+    for test, report in measured:
+        terminalreporter.write_line(f"{test}\n    {report}")

@@ -241,7 +241,7 @@ async def window_ignorer(target: Target) -> AsyncIterator[None]:
 async def eight_window_ignorers(target: Target) -> AsyncIterator[None]:
     """As many strangers as are let in, twice each, and each stays just below what is allowed."""
 
-    async def fill(identity: Identity, task_status: trio.TaskStatus[None]) -> None:
+    async def fill(identity: Identity, task_status: Any) -> None:
         async with linked(target, identity) as (host, peer):
             await _pour(host, peer, (8 << 20) - (1 << 16))
             task_status.started()

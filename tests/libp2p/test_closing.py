@@ -17,9 +17,9 @@ from gossamer_transport.errors import NetworkError, Unreachable
 from gossamer_transport.libp2p import supervisor
 from gossamer_transport.libp2p.chunks import frame_offer
 from gossamer_transport.libp2p.frames import FrameSender
-from gossamer_transport.libp2p.host import GuardedSwarm
 from gossamer_transport.libp2p.offers import PullQuota
 from gossamer_transport.libp2p.pull import Puller
+from gossamer_transport.libp2p.switch import GuardedSwarm
 
 pytestmark = pytest.mark.slow
 

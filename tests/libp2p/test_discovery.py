@@ -25,10 +25,11 @@ from gossamer_transport.address_book import parse_address
 from gossamer_transport.errors import NetworkError, Unreachable
 from gossamer_transport.libp2p import hardening, mdns
 from gossamer_transport.libp2p import kademlia as kademlia_module
-from gossamer_transport.libp2p.host import LiveHost, build_host, id_of, running
+from gossamer_transport.libp2p.host import LiveHost, build_host, running
 from gossamer_transport.libp2p.kademlia import kademlia_service
 from gossamer_transport.libp2p.mdns import SERVICE_TYPE, mdns_service, read_announcement
 from gossamer_transport.libp2p.options import Libp2pOptions
+from gossamer_transport.libp2p.peer_ids import id_of
 
 IDENTITIES = [Identity.from_seed(bytes([number]) * 32) for number in range(1, 6)]
 PEERS = [identity.peer_id for identity in IDENTITIES]

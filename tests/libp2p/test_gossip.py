@@ -31,7 +31,7 @@ from multiaddr import Multiaddr
 from gossamer_crypto.errors import Reason
 from gossamer_crypto.identity import Identity
 from gossamer_transport.libp2p import Libp2pNetwork, gossip_topic, supervisor
-from gossamer_transport.libp2p.host import id_of
+from gossamer_transport.libp2p.peer_ids import id_of
 from gossamer_transport.network import Received
 
 pytestmark = [

@@ -25,7 +25,7 @@ from gossamer_transport.libp2p import (
     pull_protocol,
     streams,
 )
-from gossamer_transport.libp2p.host import id_of
+from gossamer_transport.libp2p.peer_ids import id_of
 from gossamer_transport.network import Received
 
 pytestmark = pytest.mark.slow

@@ -28,9 +28,10 @@ from gossamer_transport.address_book import AddressBook, Provenance, parse_addre
 from gossamer_transport.errors import NetworkError, Unreachable
 from gossamer_transport.libp2p import hardening
 from gossamer_transport.libp2p.dialer import Dialer
-from gossamer_transport.libp2p.host import LiveHost, build_host, id_of, running
+from gossamer_transport.libp2p.host import LiveHost, build_host, running
 from gossamer_transport.libp2p.network import Libp2pNetwork, open_network
 from gossamer_transport.libp2p.options import Libp2pOptions
+from gossamer_transport.libp2p.peer_ids import id_of
 from gossamer_transport.libp2p.relay import (
     HOP_PROTOCOL,
     RELAY_LIMITS,

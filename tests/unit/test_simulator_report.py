@@ -80,6 +80,16 @@ def card(text: str, label: str) -> str:
     return re.sub(r"<span.*?</span>", "", match[1]).strip()
 
 
+def test_a_run_without_a_trace_is_not_called_a_simulation(tmp_path: Path) -> None:
+    raw = example_result()
+    assert "Gossamer simulation" in page(tmp_path, raw)
+    del raw["trace_hash"]
+    text = page(tmp_path, raw)
+    assert "Gossamer swarm" in text
+    assert "simulat" not in text
+    assert "virtual time" not in text
+
+
 def test_headline_figures_are_those_of_the_result(tmp_path: Path) -> None:
     text = page(tmp_path, example_result())
     assert card(text, "Swarm") == "94.1%"

@@ -2,8 +2,8 @@
 
 Nothing outside of this package imports libp2p, which costs a second; so `open_network`, `Link` and
 `Libp2pNetwork` are imported when they are first asked for. What is pure here (bucket, chunks,
-dedupe, doorkeeper, doors, guests, inbox, offers, options, outbox) knows nothing of sockets; the rest is a thin
-shell around it.
+dedupe, doorkeeper, doors, guests, inbox, offers, options, outbox) knows nothing of sockets; the
+rest is a thin shell around it.
 """
 
 from __future__ import annotations

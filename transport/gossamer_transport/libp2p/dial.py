@@ -22,7 +22,8 @@ from multiaddr import Multiaddr
 from gossamer_crypto.identity import PeerId
 from gossamer_transport.address_book import Address, AddressError, parse_address
 from gossamer_transport.errors import Unreachable
-from gossamer_transport.libp2p.host import LiveHost, id_of
+from gossamer_transport.libp2p.host import LiveHost
+from gossamer_transport.libp2p.peer_ids import id_of
 
 DIAL_TIMEOUT_S: Final = 15.0
 

@@ -24,11 +24,11 @@ from gossamer_transport.libp2p.chunks import (
 )
 from gossamer_transport.libp2p.doorkeeper import Doorkeeper
 from gossamer_transport.libp2p.frames import FrameReceiver, FrameSender
-from gossamer_transport.libp2p.host import peer_behind
 from gossamer_transport.libp2p.inbox import Inbox
 from gossamer_transport.libp2p.members_only import members_only
 from gossamer_transport.libp2p.offers import OfferShelf, PullQuota
 from gossamer_transport.libp2p.options import frames_protocol, pull_protocol
+from gossamer_transport.libp2p.peer_ids import peer_behind
 from gossamer_transport.libp2p.pull import Puller, PullServer
 from gossamer_transport.limits import Limits
 from gossamer_transport.network import Received

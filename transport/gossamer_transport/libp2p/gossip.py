@@ -37,7 +37,7 @@ from gossamer_crypto.errors import Reason
 from gossamer_crypto.identity import PeerId
 from gossamer_transport.libp2p.bucket import Buckets, TokenBucket
 from gossamer_transport.libp2p.dedupe import Recent
-from gossamer_transport.libp2p.host import peer_of
+from gossamer_transport.libp2p.peer_ids import peer_of
 
 PUBLISHED_BYTES_MAX: Final = 64 * 1024
 MESSAGE_BYTES_MAX: Final = PUBLISHED_BYTES_MAX + 1024  # with its signature and names

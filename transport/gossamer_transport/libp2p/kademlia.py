@@ -24,9 +24,10 @@ from multiaddr import Multiaddr
 
 from gossamer_crypto.identity import PeerId
 from gossamer_transport.address_book import ADDRESSES_PER_PEER_MAX, AddressError, parse_address
-from gossamer_transport.libp2p.host import Refuse, peer_of
 from gossamer_transport.libp2p.members_only import members_only, uncounted
 from gossamer_transport.libp2p.options import Libp2pOptions
+from gossamer_transport.libp2p.peer_ids import peer_of
+from gossamer_transport.libp2p.switch import Refuse
 
 log = logging.getLogger("gossamer.transport")
 

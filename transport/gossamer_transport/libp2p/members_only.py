@@ -8,8 +8,9 @@ from libp2p.abc import INetStream
 
 from gossamer_crypto.errors import Reason
 from gossamer_crypto.identity import PeerId
-from gossamer_transport.libp2p.host import Refuse, peer_of
+from gossamer_transport.libp2p.peer_ids import peer_of
 from gossamer_transport.libp2p.streams import reset
+from gossamer_transport.libp2p.switch import Refuse
 
 StreamHandler = Callable[[INetStream], Awaitable[None]]
 

@@ -29,9 +29,10 @@ from gossamer_transport.libp2p import dial, hardening, requests, streams
 from gossamer_transport.libp2p.doorkeeper import Doorkeeper
 from gossamer_transport.libp2p.exchange import Exchange
 from gossamer_transport.libp2p.gossip import PUBLISHED_BYTES_MAX, Gossip, GossipLeash
-from gossamer_transport.libp2p.host import LiveHost, OnHost, id_of, peer_behind
+from gossamer_transport.libp2p.host import LiveHost, OnHost
 from gossamer_transport.libp2p.links import Link, links_of
 from gossamer_transport.libp2p.options import Libp2pOptions, gossip_topic
+from gossamer_transport.libp2p.peer_ids import id_of, peer_behind
 from gossamer_transport.libp2p.supervisor import Supervisor
 from gossamer_transport.limits import Limits
 from gossamer_transport.network import Network, Received

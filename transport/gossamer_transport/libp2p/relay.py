@@ -47,10 +47,11 @@ from gossamer_crypto.identity import PeerId, peer_id_text
 from gossamer_transport.address_book import Address, AddressError, parse_address
 from gossamer_transport.errors import NetworkError, Unreachable
 from gossamer_transport.libp2p.dial import why
-from gossamer_transport.libp2p.host import Refuse, id_of
 from gossamer_transport.libp2p.members_only import members_only, uncounted
 from gossamer_transport.libp2p.options import Libp2pOptions
+from gossamer_transport.libp2p.peer_ids import id_of
 from gossamer_transport.libp2p.streams import CHUNK_BYTES, StreamBrokenError, reset, write_all
+from gossamer_transport.libp2p.switch import Refuse
 
 log = logging.getLogger("gossamer.transport")
 

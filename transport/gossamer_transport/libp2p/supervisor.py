@@ -11,8 +11,9 @@ from libp2p.abc import IHost
 
 from gossamer_crypto.identity import Identity
 from gossamer_transport.libp2p.gossip import Gossip, GossipLeash, gossiping
-from gossamer_transport.libp2p.host import Admit, LiveHost, OnHost, Refuse, build_host, running
+from gossamer_transport.libp2p.host import LiveHost, OnHost, build_host, running
 from gossamer_transport.libp2p.options import Libp2pOptions
+from gossamer_transport.libp2p.switch import Admit, Refuse
 
 RESTART_S: Final = 0.5
 RESTART_S_MAX: Final = 30.0
