@@ -1,4 +1,4 @@
-"""Hostile peers against running agents: one honest pair of real processes for the whole folder.
+"""Hostile peers against running agents: one honest pair of real processes for each module.
 
 The helpers beside this file are imported by their names: honest_pair, watching, strangers,
 insiders, raw_sockets, wiretap. Each attack is an async context manager: on entering it does its
@@ -19,9 +19,9 @@ from honest_pair import HonestPair, honest_pair
 from watching import measured
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HonestPair]:
-    """A steward and a member that exchange deltas until the last test of this folder has ended."""
+    """A steward and a member that exchange deltas until the last test of the module has ended."""
     with honest_pair(tmp_path_factory.mktemp("pair")) as made:
         yield made
 

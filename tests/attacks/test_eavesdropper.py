@@ -34,7 +34,7 @@ pytestmark = [
     # Plain hosts leave sockets open when their peer hangs up on them.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-ROUNDS = 12
+ROUNDS = 8
 
 
 @pytest.fixture(scope="module")
