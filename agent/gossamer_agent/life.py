@@ -35,6 +35,7 @@ from gossamer_agent.store.sqlite import SqliteStore
 from gossamer_agent.tally import Tally
 from gossamer_crypto.envelope import Head
 from gossamer_crypto.feed import FeedWriter
+from gossamer_crypto.identity import PeerId
 from gossamer_transport.network import Network
 from gossamer_transport.wire import is_control
 
@@ -78,6 +79,10 @@ class Life:
         if self.runtime is not None:
             return self.runtime.kept
         return self._own.head
+
+    def followed(self) -> tuple[PeerId, ...]:
+        """The peers whose replicas we keep now: links to them matter most."""
+        return () if self.runtime is None else self.runtime.core.following.peers
 
     async def run(self) -> None:
         """Live until cancelled. Raises what no retry can help, such as DivergedError."""

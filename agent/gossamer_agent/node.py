@@ -185,7 +185,7 @@ class Node:
                 for work in (
                     self.control.run,
                     self.life.run,
-                    self.outside.keep_linked,
+                    partial(self.outside.keep_linked, self.life.followed),
                     self._rotation.run,
                     self.caches.run,
                 ):

@@ -84,7 +84,8 @@ class Outside:
     """An open network and what belongs to it.
 
     addresses: what others should dial now, relays included; never raises. learn_addresses(peer,
-    addresses, own_word): own_word if the peer said so itself. keep_linked: dials members, until
+    addresses, own_word): own_word if the peer said so itself. keep_linked: dials members, those
+    first that its argument names, until
     cancelled. failures: why dials failed last. relay_failures: why there is no place at a relay, by
     its address. address_rows: where peers were found, to be written down.
     """
@@ -92,7 +93,7 @@ class Outside:
     network: SwarmNetwork
     addresses: Callable[[], Sequence[str]]
     learn_addresses: Callable[[PeerId, Sequence[str], bool], None]
-    keep_linked: Callable[[], Awaitable[None]]
+    keep_linked: Callable[[Callable[[], Iterable[PeerId]]], Awaitable[None]]
     failures: Callable[[], Mapping[PeerId, str]]
     relay_failures: Callable[[], Mapping[str, str]]
     address_rows: Callable[[], Iterable[tuple[bytes, bytes]]]

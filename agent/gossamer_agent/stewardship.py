@@ -66,7 +66,8 @@ class StewardError(AgentError):
 class Stewardship:
     """The acts of one steward, each one transaction on `state`; safe from any thread.
 
-    refused: who asked to join and was not let in, by reason. random_bytes(n): n fresh random bytes. Raises StoreError as the state store does.
+    refused: how often somebody was not let in, by reason. random_bytes(n): n fresh random bytes.
+    Raises StoreError as the state store does.
     """
 
     def __init__(

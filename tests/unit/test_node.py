@@ -144,7 +144,7 @@ class Place:
                 network=network,
                 addresses=network.addresses,
                 learn_addresses=lambda peer, addresses, own_word: None,
-                keep_linked=trio.sleep_forever,
+                keep_linked=lambda prefer: trio.sleep_forever(),
                 failures=dict,
                 relay_failures=dict,
                 address_rows=list,

@@ -266,9 +266,9 @@ def test_the_dialer_asks_whom_to_prefer() -> None:
     followed: set[PeerId] = set()
 
     async def scenario() -> None:
-        dialer = Dialer(stand, book, lambda: [ONE, TWO], rng(), 0, prefer=lambda: followed)
+        dialer = Dialer(stand, book, lambda: [ONE, TWO], rng(), 0)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(dialer.run)
+            nursery.start_soon(dialer.run, lambda: followed)
             await trio.sleep(10)
             assert not stand.dialled
             followed.add(TWO)

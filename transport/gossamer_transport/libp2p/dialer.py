@@ -40,8 +40,7 @@ class Dialer:
     """Dials the addresses in `book` of those `members` that have no link.
 
     `members` is asked every second and may yield the own id. `want` is the number of links above
-    which nobody is dialled; others may still dial us. `prefer`, asked as often, yields those who
-    are dialled first and whatever `want` says; links to them are not counted.
+    which nobody is dialled; others may still dial us.
     """
 
     def __init__(
@@ -51,21 +50,22 @@ class Dialer:
         members: Callable[[], Iterable[PeerId]],
         rng: np.random.Generator,
         want: int = 24,
-        *,
-        prefer: Callable[[], Iterable[PeerId]] = tuple,
     ) -> None:
         self._network = network
         self._book = book
         self._members = members
-        self._prefer = prefer
         self._schedule = DialSchedule(rng, want=want)
 
     def failures(self) -> Mapping[PeerId, str]:
         """Return, of every member without a link, why its last attempt failed (one line)."""
         return self._schedule.failures()
 
-    async def run(self) -> None:
-        """Dial until cancelled, or until the network is closed."""
+    async def run(self, prefer: Callable[[], Iterable[PeerId]] = tuple) -> None:
+        """Dial until cancelled, or until the network is closed.
+
+        `prefer`, asked every second, yields those who are dialled first and whatever `want` says;
+        links to them are not counted.
+        """
         async with trio.open_nursery() as nursery:
             while True:
                 try:
@@ -75,7 +75,7 @@ class Dialer:
                     return
                 members = [peer for peer in self._members() if peer != self._network.peer_id]
                 now = trio.current_time()
-                preferred = frozenset(self._prefer())
+                preferred = frozenset(prefer())
                 addresses = self._book.addresses
                 for attempt in self._schedule.next(now, members, linked, addresses, preferred):
                     nursery.start_soon(self._attempt, attempt)
