@@ -77,7 +77,7 @@ $(STAMP): pyproject.toml constraints.txt
 		echo 'Making $(VENV); the packages are fetched once and need a minute.'; \
 		$(PYTHON) -m venv $(VENV); }
 	@$(PIP) install --require-hashes --requirement constraints.txt || { \
-		command -v cc >/dev/null || echo 'If a package had to be compiled:' \
-		'sudo apt install build-essential python3-dev' >&2; exit 1; }
+		echo 'If a package had to be compiled:' \
+		'sudo apt install build-essential python3-dev libgmp-dev' >&2; exit 1; }
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@

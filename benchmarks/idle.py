@@ -13,9 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 
-from gossamer_agent.config import NetworkSettings, config_text
-from gossamer_agent.device import open_device
-from gossamer_agent.status import AgentStatus
+from gossamer_agent.device.config import NetworkSettings, config_text
+from gossamer_agent.device.folder import open_device
+from gossamer_agent.node.status import AgentStatus
 from gossamer_simulator.scenario import Scenario
 from gossamer_simulator.swarm_up.local import LocalSwarm
 from gossamer_simulator.swarm_up.plan import make_plan

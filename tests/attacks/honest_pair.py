@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import trio
 
-from gossamer_agent.calling import calling
-from gossamer_agent.device import Device, open_device
+from gossamer_agent.device.folder import Device, open_device
 from gossamer_agent.groups import first_of_ours
-from gossamer_agent.joining import Joined, ask
-from gossamer_agent.status import AgentStatus, PeerStatus
-from gossamer_agent.stewardship import Stewardship, load_roster
+from gossamer_agent.members.calling import calling
+from gossamer_agent.members.joining import Joined, ask
+from gossamer_agent.members.stewardship import Stewardship, load_roster
+from gossamer_agent.node.status import AgentStatus, PeerStatus
 from gossamer_agent.store.archive import FeedArchive
 from gossamer_crypto.envelope import Envelope
 from gossamer_crypto.epoch_ring import EpochRing

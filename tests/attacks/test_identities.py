@@ -22,10 +22,10 @@ from strangers import MESHSUB, connect, is_reset, linked, plain_host, run, subsc
 from watching import CUT_S_MAX, Watch, attacking, rss_mb, watching
 
 from gossamer_agent.exit_codes import ExitCode
-from gossamer_agent.heads import HeadTable
-from gossamer_agent.joining import RefusedError
-from gossamer_agent.membership import Membership
-from gossamer_agent.stewardship import load_roster
+from gossamer_agent.members.heads import HeadTable
+from gossamer_agent.members.joining import RefusedError
+from gossamer_agent.members.membership import Membership
+from gossamer_agent.members.stewardship import load_roster
 from gossamer_crypto.envelope import Envelope, Kind, open_envelope, seal
 from gossamer_crypto.epoch_ring import EpochRing
 from gossamer_crypto.errors import EnvelopeError, Reason

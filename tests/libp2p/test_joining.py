@@ -1,4 +1,4 @@
-"""`gossamer_agent.calling` on real sockets: a stranger joins, and hears why it may not."""
+"""`gossamer_agent.members.calling` on real sockets: a stranger joins, and hears why it may not."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import trio
 
-from gossamer_agent.calling import calling
 from gossamer_agent.contract import Contract
 from gossamer_agent.groups import first_of_ours
-from gossamer_agent.joining import JOIN, Joined, RefusedError, ask
+from gossamer_agent.members.calling import calling
+from gossamer_agent.members.joining import JOIN, Joined, RefusedError, ask
+from gossamer_agent.members.stewardship import Stewardship, found_swarm
 from gossamer_agent.policy import Policy
-from gossamer_agent.state import StateStore
-from gossamer_agent.stewardship import Stewardship, found_swarm
+from gossamer_agent.store.state import StateStore
 from gossamer_crypto.genesis import Genesis
 from gossamer_crypto.identity import Identity
 from gossamer_crypto.invite import Invite

@@ -12,9 +12,9 @@ from statistics import fmean
 import pytest
 
 from gossamer_agent.cli import run_program as run
-from gossamer_agent.feeds import feed_path, incarnations
-from gossamer_agent.status import AgentStatus
+from gossamer_agent.node.status import AgentStatus
 from gossamer_agent.store.archive import FeedArchive
+from gossamer_agent.store.feeds import feed_path, incarnations
 from gossamer_crypto.errors import Reason
 from gossamer_simulator.scenario import Scenario
 from gossamer_simulator.simulation import prepare

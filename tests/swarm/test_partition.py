@@ -11,9 +11,9 @@ import pytest
 from tests.swarm.conftest import SwarmOf
 from tests.swarm.lossy_network import LossyNetwork, lossy_network, why_not
 
-from gossamer_agent.config import config_text
-from gossamer_agent.device import open_device
-from gossamer_agent.status import AgentStatus
+from gossamer_agent.device.config import config_text
+from gossamer_agent.device.folder import open_device
+from gossamer_agent.node.status import AgentStatus
 from gossamer_simulator.swarm_up.local import PROGRAM, LocalSwarm
 from gossamer_transport.address_book import AddressBook, Provenance
 

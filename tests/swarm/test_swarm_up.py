@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from gossamer_agent.cli import run_program as run
-from gossamer_agent.status import AgentStatus
+from gossamer_agent.node.status import AgentStatus
 from gossamer_simulator.swarm_up.watch import status_of
 
 POINTS_MAX = 0.03

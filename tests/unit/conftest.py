@@ -49,7 +49,7 @@ from gossamer_transport.limits import Limits
 from gossamer_transport.wire import EntryFrame, Frame, HeadFrame, unpack_frame
 
 if TYPE_CHECKING:
-    from gossamer_agent.device import Device
+    from gossamer_agent.device.folder import Device
 
 EPOCH = 3
 SECRET = b"e" * 32
@@ -321,9 +321,9 @@ def samples_file(tmp_path: Path) -> Path:
 @pytest.fixture
 def garden(tmp_path: Path, samples_file: Path) -> Device:
     """The folder of a steward whose agent does not run; it listens at 192.0.2.7 port 4001."""
-    from gossamer_agent.config import Config, DeviceSettings, NetworkSettings
-    from gossamer_agent.device import create_device
-    from gossamer_agent.stewardship import found_swarm
+    from gossamer_agent.device.config import Config, DeviceSettings, NetworkSettings
+    from gossamer_agent.device.folder import create_device
+    from gossamer_agent.members.stewardship import found_swarm
     from gossamer_agent.synthetic import SyntheticLearner
     from gossamer_crypto.keyfile import Keys
     from gossamer_crypto.prekey import PrekeySecret

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from gossamer_agent.addresses import (
+from gossamer_agent.device.addresses import (
     check_dialable,
     check_listen,
     check_relay,

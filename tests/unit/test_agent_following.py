@@ -15,16 +15,16 @@ from hypothesis import strategies as st
 
 from gossamer_agent.events import Append, Effect, Send
 from gossamer_agent.following import READERS_KEPT, RENEWAL_ROUNDS, Followed, Following, Refusal
-from gossamer_agent.publisher import LEASE_ROUNDS, RETAINED_DELTAS, Publisher
-from gossamer_agent.remembered import (
+from gossamer_agent.members.remembered import (
     load_reputation,
     load_watermarks,
     save_reputation,
     save_watermarks,
 )
+from gossamer_agent.publisher import LEASE_ROUNDS, RETAINED_DELTAS, Publisher
 from gossamer_agent.reputation import ReputationTable
-from gossamer_agent.state import StateStore
 from gossamer_agent.store import DamagedStoreError
+from gossamer_agent.store.state import StateStore
 from gossamer_crypto.envelope import Envelope, Kind
 from gossamer_crypto.errors import Reason
 from gossamer_crypto.feed import FeedWriter

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -294,6 +295,20 @@ class TestLogVerify:
     def test_an_empty_log_verifies(self, gossamer: Gossamer, tmp_path: Path) -> None:
         SqliteStore(tmp_path / "feed.sqlite3").close()
         assert gossamer("log", "verify", tmp_path) == Ran(0, "entries  0\nverified\n", "")
+
+    def test_verifies_every_incarnation_in_a_folder(self, gossamer: Gossamer, feed: Path) -> None:
+        later = feed.with_name("feed-2.sqlite3")
+        shutil.copy(feed, later)
+        ran = gossamer("log", "verify", feed.parent)
+        assert ran.code == 0
+        assert [line for line in ran.out.splitlines() if line.startswith("log ")] == [
+            "log      feed.sqlite3",
+            "log      feed-2.sqlite3",
+        ]
+        tamper(later, "UPDATE entry SET signature = zeroblob(64) WHERE seq = 2")
+        ran = gossamer("log", "verify", feed.parent)
+        assert ran.code == ExitCode.LOG_BROKEN
+        assert "broken at entry 2: " in ran.out
 
     @pytest.mark.parametrize(
         ("statement", "seq"),

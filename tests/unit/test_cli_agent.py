@@ -13,7 +13,7 @@ import pytest
 from gossamer_agent.cli.peers import _cells
 from gossamer_agent.cli.status import _rows
 from gossamer_agent.exit_codes import ExitCode
-from gossamer_agent.status import AgentStatus, PeerStatus, pack_status, parse_status
+from gossamer_agent.node.status import AgentStatus, PeerStatus, pack_status, parse_status
 from gossamer_agent.synthetic import make_samples
 from gossamer_agent.tally import RoundRecord
 

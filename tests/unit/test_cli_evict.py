@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from gossamer_agent.cli.evict import find_member
-from gossamer_agent.device import Device
+from gossamer_agent.device.folder import Device
 from gossamer_agent.errors import MembershipError
 from gossamer_agent.exit_codes import ExitCode
-from gossamer_agent.state import StateStore
-from gossamer_agent.stewardship import Stewardship, load_roster
+from gossamer_agent.members.stewardship import Stewardship, load_roster
+from gossamer_agent.store.state import StateStore
 from gossamer_crypto.identity import Identity, PeerId, peer_id_text
 from gossamer_crypto.join import make_join_request
 from gossamer_crypto.prekey import PrekeySecret

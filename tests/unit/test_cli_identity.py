@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import trio
 
-from gossamer_agent import calling, renewal
-from gossamer_agent.backup import read_backup, write_backup
-from gossamer_agent.config import Config, DeviceSettings
-from gossamer_agent.device import Device, create_device, holding, open_device
+from gossamer_agent.device.backup import read_backup, write_backup
+from gossamer_agent.device.config import Config, DeviceSettings
+from gossamer_agent.device.folder import Device, create_device, holding, open_device
 from gossamer_agent.errors import StoreError
 from gossamer_agent.exit_codes import ExitCode
-from gossamer_agent.over_libp2p import ADDRESSES
-from gossamer_agent.stewardship import Stewardship, load_roster
+from gossamer_agent.members import calling, renewal
+from gossamer_agent.members.stewardship import Stewardship, load_roster
+from gossamer_agent.node.over_libp2p import ADDRESSES
 from gossamer_crypto.identity import Identity, PeerId, peer_id_text
 from gossamer_crypto.join import make_join_request, parse_join_answer
 from gossamer_crypto.keyfile import Keys, is_encrypted

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gossamer_agent.device import open_device
+from gossamer_agent.device.folder import open_device
 from gossamer_agent.exit_codes import ExitCode
+from gossamer_agent.members.stewardship import load_roster
 from gossamer_agent.policy import Policy
-from gossamer_agent.stewardship import load_roster
 from gossamer_agent.synthetic import SyntheticLearner
 from gossamer_crypto.identity import peer_id_text
 from gossamer_transport.codec import Codec

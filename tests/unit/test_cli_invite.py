@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from gossamer_agent import statussocket
 from gossamer_agent.cli.invite import addresses_for, parse_duration
-from gossamer_agent.config import NetworkSettings
-from gossamer_agent.device import Device
+from gossamer_agent.device.config import NetworkSettings
+from gossamer_agent.device.folder import Device
 from gossamer_agent.errors import AgentError, ConfigError
 from gossamer_agent.exit_codes import ExitCode
-from gossamer_agent.status import AgentStatus, pack_status
-from gossamer_agent.stewardship import Stewardship
+from gossamer_agent.members.stewardship import Stewardship
+from gossamer_agent.node import statussocket
+from gossamer_agent.node.status import AgentStatus, pack_status
 from gossamer_crypto.identity import peer_id_text
 from gossamer_crypto.invite import parse_invite
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gossamer_agent.config import (
+from gossamer_agent.device.config import (
     Config,
     DeviceSettings,
     LearningSettings,

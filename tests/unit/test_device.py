@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gossamer_agent.config import Config, DeviceSettings
-from gossamer_agent.device import (
+from gossamer_agent.device.config import Config, DeviceSettings
+from gossamer_agent.device.folder import (
     Device,
     FolderError,
     abandon_joining,
@@ -24,9 +24,9 @@ from gossamer_agent.device import (
 )
 from gossamer_agent.errors import ConfigError
 from gossamer_agent.exit_codes import ExitCode
-from gossamer_agent.over_libp2p import ADDRESSES
-from gossamer_agent.state import StateStore
-from gossamer_agent.stewardship import load_roster
+from gossamer_agent.members.stewardship import load_roster
+from gossamer_agent.node.over_libp2p import ADDRESSES
+from gossamer_agent.store.state import StateStore
 from gossamer_crypto.errors import KeyFileError, RosterError
 from gossamer_crypto.identity import Identity
 from gossamer_crypto.keyfile import Keys

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gossamer_agent.doctor import (
+from gossamer_agent.node.doctor import (
     Cause,
     Observations,
     Severity,
@@ -15,7 +15,7 @@ from gossamer_agent.doctor import (
     pack_observations,
     parse_observations,
 )
-from gossamer_agent.status import AgentStatus, PeerStatus
+from gossamer_agent.node.status import AgentStatus, PeerStatus
 
 FAR = "/ip4/192.168.1.9/tcp/4001"
 NEAR = "/ip4/127.0.0.1/tcp/4001"

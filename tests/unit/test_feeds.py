@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gossamer_agent import feeds
 from gossamer_agent.errors import StoreError
+from gossamer_agent.store import feeds
 from gossamer_crypto.envelope import Kind
 from gossamer_crypto.epoch import FixedEpoch
 from gossamer_crypto.feed import FeedWriter

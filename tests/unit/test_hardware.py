@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gossamer_agent.hardware import Machine, choose_profile, this_machine
+from gossamer_agent.device.hardware import Machine, choose_profile, this_machine
 from gossamer_agent.profile import list_profiles
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gossamer_agent.headcheck import PATIENCE_S, OwnFeed, Verdict, judge, next_incarnation
+from gossamer_agent.node.headcheck import PATIENCE_S, Verdict, judge, next_incarnation
+from gossamer_agent.store.feeds import OwnFeed
 from gossamer_crypto.envelope import Head, Kind
 from gossamer_crypto.epoch import FixedEpoch
 from gossamer_crypto.feed import FeedWriter

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from gossamer_agent import heads as heads_module
-from gossamer_agent.heads import HeadNews, HeadTable
-from gossamer_agent.remembered import load_heads, save_heads
-from gossamer_agent.state import StateStore
+from gossamer_agent.members import heads as heads_module
+from gossamer_agent.members.heads import HeadNews, HeadTable
+from gossamer_agent.members.remembered import load_heads, save_heads
 from gossamer_agent.store import DamagedStoreError
+from gossamer_agent.store.state import StateStore
 from gossamer_crypto.envelope import Head, Kind, seal
 from gossamer_crypto.errors import PeerError, Reason
 from gossamer_crypto.identity import Identity

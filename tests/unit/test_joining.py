@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 import trio
 
-from gossamer_agent.device import Device
+from gossamer_agent.device.folder import Device
 from gossamer_agent.errors import MembershipError, ModelError
 from gossamer_agent.exit_codes import ExitCode
-from gossamer_agent.joining import (
+from gossamer_agent.members.joining import (
     JOIN,
     Joined,
     RefusedError,
@@ -22,7 +22,7 @@ from gossamer_agent.joining import (
     find_model,
     read_invite,
 )
-from gossamer_agent.stewardship import Stewardship, load_roster
+from gossamer_agent.members.stewardship import Stewardship, load_roster
 from gossamer_crypto.identity import Identity, PeerId, peer_id_text
 from gossamer_crypto.invite import Invite
 from gossamer_crypto.join import (

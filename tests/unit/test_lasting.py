@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from gossamer_agent.errors import StoreError
-from gossamer_agent.lasting import RETRY_S, LastingState
-from gossamer_agent.state import StateStore
+from gossamer_agent.node.lasting import RETRY_S, LastingState
+from gossamer_agent.store.state import StateStore
 
 
 class Clock:

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gossamer_agent.heads import HeadTable
-from gossamer_agent.membership import (
+from gossamer_agent.members.heads import HeadTable
+from gossamer_agent.members.membership import (
     STEWARD_REPEATS,
     AddressesLearnt,
     EpochMoved,

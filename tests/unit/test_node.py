@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,23 +15,24 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from gossamer_agent import control, feeds, life
-from gossamer_agent.config import Config, DeviceSettings, LearningSettings, NetworkSettings
-from gossamer_agent.device import Device, create_device, holding, open_device
+from gossamer_agent.device.config import Config, DeviceSettings, LearningSettings, NetworkSettings
+from gossamer_agent.device.folder import Device, create_device, holding, open_device
 from gossamer_agent.errors import MembershipError, StoreError
 from gossamer_agent.learner import DivergedError
-from gossamer_agent.node import Node, RemovedError, run_node
-from gossamer_agent.outside import Outside
+from gossamer_agent.members.stewardship import Stewardship, found_swarm, stored_entries
+from gossamer_agent.node import control, life
+from gossamer_agent.node.node import Node, RemovedError, run_node
+from gossamer_agent.node.outside import Outside
 from gossamer_agent.policy import Policy
-from gossamer_agent.state import StateStore
-from gossamer_agent.stewardship import Stewardship, found_swarm, stored_entries
+from gossamer_agent.store import feeds
 from gossamer_agent.store.sqlite import SqliteStore
+from gossamer_agent.store.state import StateStore
 from gossamer_agent.synthetic import SyntheticLearner, make_samples
 from gossamer_crypto.envelope import Envelope, Head, Kind, seal
 from gossamer_crypto.errors import Reason
 from gossamer_crypto.feed import verify_chain
 from gossamer_crypto.genesis import Genesis
-from gossamer_crypto.identity import Identity
+from gossamer_crypto.identity import Identity, PeerId
 from gossamer_crypto.join import make_join_request, parse_join_answer
 from gossamer_crypto.keyfile import Keys
 from gossamer_crypto.prekey import PrekeySecret
@@ -66,6 +67,11 @@ def settings(number: int, folder: Path) -> Config:
         network=NetworkSettings(announce_interval_s=ANNOUNCE_S, rotate_hours=0),
         learning=LearningSettings(round_interval_s=INTERVAL_S, local_steps=4, batch=4),
     )
+
+
+async def never_dial(prefer: Callable[[], Iterable[PeerId]]) -> None:
+    """Everybody is linked to everybody here."""
+    await trio.sleep_forever()
 
 
 @dataclass
@@ -144,7 +150,7 @@ class Place:
                 network=network,
                 addresses=network.addresses,
                 learn_addresses=lambda peer, addresses, own_word: None,
-                keep_linked=lambda prefer: trio.sleep_forever(),
+                keep_linked=never_dial,
                 failures=dict,
                 relay_failures=dict,
                 address_rows=list,

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import trio
 from trio.testing import MockClock
 
-from gossamer_agent.rotation import CHECK_S, GRACE_S, STAND_IN_S, Rotation
+from gossamer_agent.node.rotation import CHECK_S, GRACE_S, STAND_IN_S, Rotation
 
 HOUR_S = 3600.0
 

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gossamer_agent import state as state_module
 from gossamer_agent.errors import StoreError
-from gossamer_agent.state import FILE_NAME, BusyStoreError, StateStore
 from gossamer_agent.store import DamagedStoreError
+from gossamer_agent.store import state as state_module
 from gossamer_agent.store.sqlite import SqliteStore
+from gossamer_agent.store.state import FILE_NAME, BusyStoreError, StateStore
 
 ROWS = [(bytes([number]), b"value %d" % number * 9) for number in range(40)]
 
@@ -228,7 +228,7 @@ class TestCrashes:
         # The process dies by os._exit, so nothing is flushed or closed on the way out.
         program = (
             "import os, sys; from pathlib import Path\n"
-            "from gossamer_agent.state import StateStore\n"
+            "from gossamer_agent.store.state import StateStore\n"
             "state = StateStore(Path(sys.argv[1]))\n"
             "with state.transaction():\n"
             "    state.put('a', b'k', b'1')\n"

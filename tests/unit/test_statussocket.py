@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from gossamer_agent.errors import AgentError
-from gossamer_agent.statussocket import FILE_NAME, AlreadyRunningError, answering, ask
+from gossamer_agent.node.statussocket import FILE_NAME, AlreadyRunningError, answering, ask
 
 
 async def forty_two() -> bytes:

@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from gossamer_agent import stewardship as stewardship_module
 from gossamer_agent.errors import StoreError
-from gossamer_agent.state import StateStore
-from gossamer_agent.stewardship import (
+from gossamer_agent.members import stewardship as stewardship_module
+from gossamer_agent.members.stewardship import (
     ROSTER,
     StewardError,
     Stewardship,
@@ -26,6 +25,7 @@ from gossamer_agent.stewardship import (
     store_roster,
 )
 from gossamer_agent.store import DamagedStoreError
+from gossamer_agent.store.state import StateStore
 from gossamer_crypto.epoch_ring import EpochRing
 from gossamer_crypto.genesis import Genesis
 from gossamer_crypto.identity import Identity, PeerId
@@ -491,7 +491,7 @@ class TestAtOnce:
         program = (
             "import os, sys; from pathlib import Path\n"
             "from gossamer_agent import stewardship\n"
-            "from gossamer_agent.state import StateStore\n"
+            "from gossamer_agent.store.state import StateStore\n"
             "from gossamer_crypto.genesis import Genesis\n"
             "from gossamer_crypto.identity import Identity\n"
             "seed, peer, path, request, genesis = sys.argv[1:]\n"

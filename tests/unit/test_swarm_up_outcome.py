@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from gossamer_agent.errors import AgentError
-from gossamer_agent.feeds import feed_path
-from gossamer_agent.status import AgentStatus, PeerStatus
+from gossamer_agent.node.status import AgentStatus, PeerStatus
+from gossamer_agent.store.feeds import feed_path
 from gossamer_agent.store.sqlite import SqliteStore
 from gossamer_agent.tally import RoundRecord
 from gossamer_crypto.envelope import Kind

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from gossamer_agent.status import AgentStatus
+from gossamer_agent.node.status import AgentStatus
 from gossamer_agent.tally import RoundRecord
 from gossamer_simulator.swarm_up.table import Display, Lines, LiveTable, open_display
 from gossamer_simulator.swarm_up.watch import Watch

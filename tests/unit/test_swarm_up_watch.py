@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from gossamer_agent.status import AgentStatus, PeerStatus, pack_status
-from gossamer_agent.statussocket import FILE_NAME
+from gossamer_agent.node.status import AgentStatus, PeerStatus, pack_status
+from gossamer_agent.node.statussocket import FILE_NAME
 from gossamer_agent.tally import RoundRecord
 from gossamer_simulator.swarm_up.watch import Course, Watch, by, status_of
 

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import msgspec
 
-from gossamer_agent import feeds
 from gossamer_agent.cli.here import open_here
-from gossamer_agent.device import Device
+from gossamer_agent.device.folder import Device
 from gossamer_agent.errors import AgentError, StoreError
-from gossamer_agent.heads import HeadTable
-from gossamer_agent.over_libp2p import ADDRESSES
-from gossamer_agent.remembered import load_heads
-from gossamer_agent.state import StateStore
-from gossamer_agent.status import AgentStatus, PeerStatus, parse_status
-from gossamer_agent.statussocket import ask
-from gossamer_agent.stewardship import load_roster
+from gossamer_agent.members.heads import HeadTable
+from gossamer_agent.members.remembered import load_heads
+from gossamer_agent.members.stewardship import load_roster
+from gossamer_agent.node.over_libp2p import ADDRESSES
+from gossamer_agent.node.status import AgentStatus, PeerStatus, parse_status
+from gossamer_agent.node.statussocket import ask
+from gossamer_agent.store import feeds
 from gossamer_agent.store.archive import FeedArchive
+from gossamer_agent.store.state import StateStore
 from gossamer_agent.version import program_version
 from gossamer_crypto.identity import PeerId, peer_id_text
 from gossamer_transport.address_book import AddressBook

@@ -12,7 +12,7 @@ from gossamer_agent.cli.passphrase import passphrase_file_option
 from gossamer_agent.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from gossamer_agent.doctor import Finding, Observations
+    from gossamer_agent.node.doctor import Finding, Observations
 
 
 @click.command()
@@ -28,7 +28,7 @@ def doctor(ctx: click.Context, folder: Path, passphrase_file: Path | None, as_js
     """
     import msgspec  # noqa: PLC0415
 
-    from gossamer_agent.doctor import diagnose, is_ill  # noqa: PLC0415
+    from gossamer_agent.node.doctor import diagnose, is_ill  # noqa: PLC0415
 
     seen = _observe(folder, passphrase_file)
     findings = diagnose(seen)
@@ -49,9 +49,9 @@ def _observe(folder: Path, passphrase_file: Path | None) -> Observations:
     import msgspec  # noqa: PLC0415
 
     from gossamer_agent.cli.asking import other_version  # noqa: PLC0415
-    from gossamer_agent.doctor import parse_observations  # noqa: PLC0415
     from gossamer_agent.errors import AgentError  # noqa: PLC0415
-    from gossamer_agent.statussocket import ask  # noqa: PLC0415
+    from gossamer_agent.node.doctor import parse_observations  # noqa: PLC0415
+    from gossamer_agent.node.statussocket import ask  # noqa: PLC0415
 
     answer = ask(folder, "doctor")
     if answer is None:

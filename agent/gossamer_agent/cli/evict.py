@@ -13,7 +13,7 @@ from gossamer_agent.cli.here import with_device
 from gossamer_agent.errors import MembershipError
 
 if TYPE_CHECKING:
-    from gossamer_agent.device import Device
+    from gossamer_agent.device.folder import Device
     from gossamer_crypto.identity import PeerId
 
 HELP = """Remove a member from the swarm for good (stewards only).
@@ -34,7 +34,7 @@ Example:
 @click.option("--yes", is_flag=True, help="Do not ask whether this is meant.")
 @with_device
 def evict(device: Device, *, peer: str, yes: bool) -> None:
-    from gossamer_agent.stewardship import Stewardship, load_roster  # noqa: PLC0415
+    from gossamer_agent.members.stewardship import Stewardship, load_roster  # noqa: PLC0415
     from gossamer_crypto.identity import peer_id_text  # noqa: PLC0415
 
     with closing(device.open_state()) as state:

@@ -11,11 +11,11 @@ from contextlib import suppress
 import click
 import trio
 
-from gossamer_agent.device import Device
+from gossamer_agent.device.folder import Device
 from gossamer_agent.exit_codes import ExitCode
 from gossamer_agent.groups import first_of_ours
-from gossamer_agent.node import Node, run_node
-from gossamer_agent.over_libp2p import open_libp2p
+from gossamer_agent.node.node import Node, run_node
+from gossamer_agent.node.over_libp2p import open_libp2p
 from gossamer_agent.tally import RoundRecord
 from gossamer_crypto.identity import peer_id_text
 from gossamer_transport.errors import NetworkError
@@ -112,7 +112,7 @@ def _round(record: RoundRecord) -> str:
         parts.append(f"loss {record.holdout_loss:.3f}")
     if record.accuracy is not None:
         parts.append(f"accuracy {record.accuracy:.1%}")
-    parts.append(f"{record.bytes_sent / 1000:.0f} kB sent")
+    parts.append(f"{record.bytes_sent / 1000:.0f} kB sent so far")
     return ", ".join(parts)
 
 

@@ -12,7 +12,7 @@ import click
 from gossamer_agent.cli.passphrase import known_passphrase, passphrase_file_option
 
 if TYPE_CHECKING:
-    from gossamer_agent.device import Device
+    from gossamer_agent.device.folder import Device
 
 
 def folder_here(context: click.Context) -> Path:
@@ -46,14 +46,14 @@ def with_device(command: Callable[..., None]) -> Callable[..., None]:
 
 def open_here(folder: Path, passphrase_file: Path | None = None) -> Device:
     """Open the device in `folder`, with the passphrase of its key if it has one."""
-    from gossamer_agent.device import open_device  # noqa: PLC0415
+    from gossamer_agent.device.folder import open_device  # noqa: PLC0415
 
     return open_device(folder, key_passphrase(folder, passphrase_file))
 
 
 def key_passphrase(folder: Path, passphrase_file: Path | None) -> str | None:
     """The passphrase of the key in `folder`, from the file or typed; None if it needs none."""
-    from gossamer_agent.device import KEY_NAME  # noqa: PLC0415
+    from gossamer_agent.device.folder import KEY_NAME  # noqa: PLC0415
     from gossamer_crypto.keyfile import is_encrypted  # noqa: PLC0415
 
     key = folder / KEY_NAME

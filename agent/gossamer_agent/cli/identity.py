@@ -17,7 +17,7 @@ from gossamer_agent.cli.passphrase import (
 from gossamer_agent.errors import ConfigError
 
 if TYPE_CHECKING:
-    from gossamer_agent.device import Device
+    from gossamer_agent.device.folder import Device
 
 _FILE = click.argument("file", type=click.Path(path_type=Path))
 
@@ -36,7 +36,7 @@ def show(device: Device) -> None:
     Example:
       gossamer -C garden identity show
     """
-    from gossamer_agent.device import KEY_NAME  # noqa: PLC0415
+    from gossamer_agent.device.folder import KEY_NAME  # noqa: PLC0415
     from gossamer_crypto.identity import peer_id_text  # noqa: PLC0415
     from gossamer_crypto.keyfile import is_encrypted  # noqa: PLC0415
 
@@ -62,8 +62,8 @@ def backup(context: click.Context, file: Path, passphrase_file: Path | None) -> 
     Example:
       gossamer -C garden identity backup /media/usb/garden.backup
     """
-    from gossamer_agent.backup import write_backup  # noqa: PLC0415
-    from gossamer_agent.device import open_device  # noqa: PLC0415
+    from gossamer_agent.device.backup import write_backup  # noqa: PLC0415
+    from gossamer_agent.device.folder import open_device  # noqa: PLC0415
 
     folder = folder_here(context)
     passphrase = key_passphrase(folder, passphrase_file)
@@ -90,8 +90,8 @@ def restore(context: click.Context, file: Path, passphrase_file: Path | None) ->
     Example:
       gossamer -C garden identity restore /media/usb/garden.backup
     """
-    from gossamer_agent.backup import read_backup, restore_backup  # noqa: PLC0415
-    from gossamer_agent.device import check_place  # noqa: PLC0415
+    from gossamer_agent.device.backup import read_backup, restore_backup  # noqa: PLC0415
+    from gossamer_agent.device.folder import check_place  # noqa: PLC0415
     from gossamer_crypto.identity import peer_id_text  # noqa: PLC0415
 
     folder = folder_here(context)
@@ -129,9 +129,9 @@ def rotate(context: click.Context, passphrase_file: Path | None) -> None:
     Example:
       gossamer -C shed identity rotate
     """
-    from gossamer_agent import renewal  # noqa: PLC0415
     from gossamer_agent.cli.visiting import visit  # noqa: PLC0415
-    from gossamer_agent.device import open_device  # noqa: PLC0415
+    from gossamer_agent.device.folder import open_device  # noqa: PLC0415
+    from gossamer_agent.members import renewal  # noqa: PLC0415
     from gossamer_crypto.identity import peer_id_text  # noqa: PLC0415
 
     folder = folder_here(context)

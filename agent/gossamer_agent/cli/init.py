@@ -63,9 +63,9 @@ def init(
     ask: bool,
     **terms: Any,
 ) -> None:
-    from gossamer_agent.device import check_place, create_device  # noqa: PLC0415
+    from gossamer_agent.device.folder import check_place, create_device  # noqa: PLC0415
+    from gossamer_agent.members.stewardship import found_swarm  # noqa: PLC0415
     from gossamer_agent.models import load_learner  # noqa: PLC0415
-    from gossamer_agent.stewardship import found_swarm  # noqa: PLC0415
     from gossamer_crypto.identity import Identity, peer_id_text  # noqa: PLC0415
     from gossamer_crypto.keyfile import Keys  # noqa: PLC0415
     from gossamer_crypto.prekey import PrekeySecret  # noqa: PLC0415

@@ -15,7 +15,7 @@ from gossamer_agent.errors import ConfigError, MembershipError
 from gossamer_crypto.identity import peer_id_text
 
 if TYPE_CHECKING:
-    from gossamer_agent.device import Device
+    from gossamer_agent.device.folder import Device
 
 HELP = """Print an invite for other devices (stewards only).
 
@@ -60,7 +60,7 @@ NEVER: Final = "never"
 def invite(
     device: Device, *, uses: int, expires: str, addresses: tuple[str, ...], qr: bool | None
 ) -> None:
-    from gossamer_agent.stewardship import Stewardship  # noqa: PLC0415
+    from gossamer_agent.members.stewardship import Stewardship  # noqa: PLC0415
 
     lasts_s = parse_duration(expires)
     with closing(device.open_state()) as state:
@@ -99,7 +99,7 @@ def addresses_for(device: Device, said: tuple[str, ...]) -> tuple[str, ...]:
     That is what the user said, else what the settings advertise, else what the running agent tells,
     else what the settings listen at. Raises ConfigError if it is nothing.
     """
-    from gossamer_agent.addresses import (  # noqa: PLC0415
+    from gossamer_agent.device.addresses import (  # noqa: PLC0415
         check_dialable,
         dialable_for,
         own_hosts,
@@ -127,10 +127,10 @@ def running_addresses(device: Device) -> tuple[str, ...]:
     """What the agent in this folder says others should dial; () if none runs or it is silent."""
     import msgspec  # noqa: PLC0415
 
-    from gossamer_agent.addresses import check_dialable, without_loopback  # noqa: PLC0415
+    from gossamer_agent.device.addresses import check_dialable, without_loopback  # noqa: PLC0415
     from gossamer_agent.errors import AgentError  # noqa: PLC0415
-    from gossamer_agent.status import parse_status  # noqa: PLC0415
-    from gossamer_agent.statussocket import ask  # noqa: PLC0415
+    from gossamer_agent.node.status import parse_status  # noqa: PLC0415
+    from gossamer_agent.node.statussocket import ask  # noqa: PLC0415
 
     try:
         answer = ask(device.path, "status")

@@ -22,7 +22,7 @@ from gossamer_agent.cli.settings import (
 from gossamer_agent.errors import MembershipError
 
 if TYPE_CHECKING:
-    from gossamer_agent.joining import Joined
+    from gossamer_agent.members.joining import Joined
     from gossamer_crypto.invite import Invite
     from gossamer_crypto.keyfile import Keys
 
@@ -61,8 +61,8 @@ def join(
     passphrase_file: Path | None,
     ask: bool,
 ) -> None:
-    from gossamer_agent.device import finish_joining, holding  # noqa: PLC0415
-    from gossamer_agent.joining import find_model, read_invite  # noqa: PLC0415
+    from gossamer_agent.device.folder import finish_joining, holding  # noqa: PLC0415
+    from gossamer_agent.members.joining import find_model, read_invite  # noqa: PLC0415
     from gossamer_agent.models import load_learner  # noqa: PLC0415
     from gossamer_crypto.identity import peer_id_text  # noqa: PLC0415
 
@@ -101,7 +101,7 @@ class _Attempt:
 
     @classmethod
     def begin(cls, directory: Path, passphrase_file: Path | None, ask: bool) -> _Attempt:
-        from gossamer_agent.device import KEY_NAME, check_place, is_joining  # noqa: PLC0415
+        from gossamer_agent.device.folder import KEY_NAME, check_place, is_joining  # noqa: PLC0415
         from gossamer_crypto.identity import Identity  # noqa: PLC0415
         from gossamer_crypto.keyfile import Keys, load_keys  # noqa: PLC0415
         from gossamer_crypto.prekey import PrekeySecret  # noqa: PLC0415
@@ -117,8 +117,8 @@ class _Attempt:
     def ask(self, invite: Invite) -> Joined:
         """Ask the stewards of the invite. What was begun for nothing is removed again."""
         from gossamer_agent.cli.visiting import visit  # noqa: PLC0415
-        from gossamer_agent.device import abandon_joining, is_joining  # noqa: PLC0415
-        from gossamer_agent.joining import RefusedError  # noqa: PLC0415
+        from gossamer_agent.device.folder import abandon_joining, is_joining  # noqa: PLC0415
+        from gossamer_agent.members.joining import RefusedError  # noqa: PLC0415
         from gossamer_transport.errors import NetworkError  # noqa: PLC0415
 
         _say("opening the network")
@@ -136,14 +136,14 @@ class _Attempt:
             ) from error
 
     async def _ask(self, invite: Invite) -> Joined:
-        from gossamer_agent import calling, joining  # noqa: PLC0415
+        from gossamer_agent.members import calling, joining  # noqa: PLC0415
 
         who = (self.keys.identity, invite.swarm_id, invite.stewards)
         async with calling.calling(*who) as network:
             return await joining.ask(network, invite, self.keys, say=_say, keep=self._keep)
 
     def _keep(self) -> None:
-        from gossamer_agent.device import begin_joining, is_joining  # noqa: PLC0415
+        from gossamer_agent.device.folder import begin_joining, is_joining  # noqa: PLC0415
 
         if not is_joining(self.directory):
             begin_joining(self.directory, self.keys, self.passphrase)

@@ -15,6 +15,7 @@ from gossamer_agent.cli.bodies import Opener, opener_beside
 from gossamer_agent.exit_codes import ExitCode
 from gossamer_agent.store import DamagedStoreError
 from gossamer_agent.store.archive import FeedArchive
+from gossamer_agent.store.feeds import feed_files
 from gossamer_crypto.envelope import Envelope
 from gossamer_crypto.feed import ChainReport, verify_chain
 from gossamer_crypto.identity import peer_id_text
@@ -31,12 +32,25 @@ def log() -> None:
 @_PATH
 @click.pass_context
 def verify(ctx: click.Context, path: Path) -> None:
-    """Verify every entry of the log at PATH, a feed.sqlite3 or a folder that holds one.
+    """Verify every entry of the log at PATH, a feed.sqlite3 or a device's folder.
 
     Checks each signature, each link, and that no entry is missing, from the first entry to the
-    newest. Ends with exit code 5 and the first bad entry if the log does not verify.
+    newest. A device that lost its log or was restored has begun another one: all in the folder are
+    verified. Ends with exit code 5 and the first bad entry if a log does not verify.
     """
-    with closing(FeedArchive(path)) as archive:
+    files = feed_files(path)
+    sound = True
+    for file in files:
+        if len(files) > 1:
+            click.echo(f"log      {file.name}")
+        sound = _verify(file) and sound
+    if not sound:
+        ctx.exit(ExitCode.LOG_BROKEN)
+
+
+def _verify(file: Path) -> bool:
+    """Tell what is found; whether the log is sound."""
+    with closing(FeedArchive(file)) as archive:
         counted = _Counted(archive)
         damage = ""
         try:
@@ -44,14 +58,13 @@ def verify(ctx: click.Context, path: Path) -> None:
             damage = _lost_tail(archive, report)
         except DamagedStoreError as error:
             click.echo(f"broken at entry {counted.next_seq}: {error}")
-            ctx.exit(ExitCode.LOG_BROKEN)
+            return False
     _print_report(report)
     if damage:
         click.echo(f"broken: {damage}")
     elif report.ok:
         click.echo("verified")
-    if damage or not report.ok:
-        ctx.exit(ExitCode.LOG_BROKEN)
+    return report.ok and not damage
 
 
 @log.command()
@@ -63,12 +76,14 @@ def show(path: Path, as_json: bool) -> None:
     Contents are shown too where a file epoch.key with the swarm's 32-byte secret lies beside the
     log.
     """
-    with closing(FeedArchive(path)) as archive:
-        opener = opener_beside(archive.path)
-        if not as_json:
-            click.echo(f"{'seq':>7}  {'kind':<8}  {'hash':<16}  {'bytes':>9}  contents")
-        for envelope in archive.entries():
-            click.echo(_json_line(envelope, opener) if as_json else _table_line(envelope, opener))
+    for file in feed_files(path):
+        with closing(FeedArchive(file)) as archive:
+            opener = opener_beside(archive.path)
+            if not as_json:
+                click.echo(f"{'seq':>7}  {'kind':<8}  {'hash':<16}  {'bytes':>9}  contents")
+            for envelope in archive.entries():
+                line = _json_line if as_json else _table_line
+                click.echo(line(envelope, opener))
 
 
 class _Counted:

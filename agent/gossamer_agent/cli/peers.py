@@ -11,7 +11,7 @@ from gossamer_agent.cli.here import in_folder
 from gossamer_agent.cli.passphrase import passphrase_file_option
 
 if TYPE_CHECKING:
-    from gossamer_agent.status import PeerStatus
+    from gossamer_agent.node.status import PeerStatus
 
 
 @click.command()

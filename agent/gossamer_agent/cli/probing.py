@@ -11,16 +11,16 @@ from contextlib import closing, suppress
 import trio
 
 from gossamer_agent.cli.asking import status_at_rest
-from gossamer_agent.control import HELLO, HELLO_TIMEOUT_S
-from gossamer_agent.device import Device
-from gossamer_agent.doctor import Observations
+from gossamer_agent.device.folder import Device
 from gossamer_agent.groups import first_of_ours
-from gossamer_agent.heads import HeadTable
-from gossamer_agent.membership import Membership
-from gossamer_agent.outside import SwarmNetwork
-from gossamer_agent.over_libp2p import open_probe
-from gossamer_agent.status import PeerStatus
-from gossamer_agent.stewardship import load_roster
+from gossamer_agent.members.heads import HeadTable
+from gossamer_agent.members.membership import Membership
+from gossamer_agent.members.stewardship import load_roster
+from gossamer_agent.node.control import HELLO, HELLO_TIMEOUT_S
+from gossamer_agent.node.doctor import Observations
+from gossamer_agent.node.outside import SwarmNetwork
+from gossamer_agent.node.over_libp2p import open_probe
+from gossamer_agent.node.status import PeerStatus
 from gossamer_agent.version import program_version
 from gossamer_crypto.epoch_ring import EpochRing
 from gossamer_crypto.errors import EpochError

@@ -25,7 +25,7 @@ def run(device: object, rounds: int | None, verbose: bool) -> None:
     Ends with exit code 0 after SIGTERM, 130 after Ctrl-C, 9 when a steward removed this device.
     """
     from gossamer_agent.cli.foreground import run_in_foreground  # noqa: PLC0415  loads numpy, trio
-    from gossamer_agent.device import Device  # noqa: PLC0415
+    from gossamer_agent.device.folder import Device  # noqa: PLC0415
 
     assert isinstance(device, Device)
     run_in_foreground(device, rounds, verbose=verbose)

@@ -13,8 +13,8 @@ import click
 from gossamer_agent.cli.passphrase import passphrase_file_option
 
 if TYPE_CHECKING:
-    from gossamer_agent.config import Config
     from gossamer_agent.data import DeviceData
+    from gossamer_agent.device.config import Config
     from gossamer_agent.learner import Learner
 
 AUTO = "auto"
@@ -106,8 +106,8 @@ def make_config(folder: Path, device: NewDevice, model: str) -> Config:
 
     Paths become absolute: the file is read from another folder. Raises ConfigError.
     """
-    from gossamer_agent.addresses import free_port  # noqa: PLC0415
-    from gossamer_agent.config import (  # noqa: PLC0415
+    from gossamer_agent.device.addresses import free_port  # noqa: PLC0415
+    from gossamer_agent.device.config import (  # noqa: PLC0415
         CONFIG_NAME,
         Config,
         DeviceSettings,
@@ -141,7 +141,7 @@ def _model(reference: str) -> str:
 
 
 def _profile(reference: str) -> str:
-    from gossamer_agent.hardware import choose_profile, this_machine  # noqa: PLC0415
+    from gossamer_agent.device.hardware import choose_profile, this_machine  # noqa: PLC0415
     from gossamer_agent.profile import list_profiles, load_profile  # noqa: PLC0415
 
     if reference == AUTO:

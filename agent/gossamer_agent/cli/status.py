@@ -13,7 +13,7 @@ from gossamer_agent.cli.passphrase import passphrase_file_option
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from gossamer_agent.status import AgentStatus
+    from gossamer_agent.node.status import AgentStatus
 
 
 @click.command()
@@ -26,7 +26,7 @@ def status(folder: Path, passphrase_file: Path | None, as_json: bool) -> None:
     Where no agent runs, it shows what the folder tells, and says so.
     """
     from gossamer_agent.cli.asking import status_of  # noqa: PLC0415  loads numpy
-    from gossamer_agent.status import pack_status  # noqa: PLC0415
+    from gossamer_agent.node.status import pack_status  # noqa: PLC0415
 
     found = status_of(folder, passphrase_file)
     if as_json:
@@ -54,10 +54,11 @@ def _rows(found: AgentStatus) -> list[tuple[str, str]]:
     head = "none yet" if found.head_seq is None else f"entry {found.head_seq}"
     if found.incarnation:
         head += f", incarnation {found.incarnation}"
+    members = "1 member" if found.members == 1 else f"{found.members} members"
     rows = [
         ("device", f"{found.name}, {role}"),
         ("peer", found.peer),
-        ("swarm", f"{found.swarm}, id {found.swarm_id[:16]}, {found.members} members"),
+        ("swarm", f"{found.swarm}, id {found.swarm_id[:16]}, {members}"),
         ("state", found.state),
         ("epoch", str(found.epoch)),
         ("newest entry", head),

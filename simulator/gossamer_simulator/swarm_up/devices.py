@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from gossamer_agent.config import Config, DeviceSettings, LearningSettings, NetworkSettings
-from gossamer_agent.device import begin_joining, create_device, finish_joining, holding
+from gossamer_agent.device.config import Config, DeviceSettings, LearningSettings, NetworkSettings
+from gossamer_agent.device.folder import begin_joining, create_device, finish_joining, holding
 from gossamer_agent.groups import first_of_ours
-from gossamer_agent.joining import Joined, ask
+from gossamer_agent.members.joining import Joined, ask
+from gossamer_agent.members.stewardship import Stewardship, found_swarm
 from gossamer_agent.models import model_names
-from gossamer_agent.stewardship import Stewardship, found_swarm
 from gossamer_crypto.genesis import Genesis
 from gossamer_crypto.identity import Identity
 from gossamer_crypto.invite import Invite
@@ -28,7 +28,7 @@ from gossamer_simulator.swarm_up.plan import LOOPBACK, DevicePlan, Plan
 from gossamer_transport.errors import NetworkError
 
 if TYPE_CHECKING:
-    from gossamer_agent.device import Device
+    from gossamer_agent.device.folder import Device
 
 SWARM_NAME: Final = "swarm-up"
 ATTEMPTS: Final = 5
@@ -91,7 +91,7 @@ async def _join(plan: Plan, device: DevicePlan, invite: Invite) -> None:
 
 async def _admitted(keys: Keys, invite: Invite) -> Joined:
     """Ask, and ask again where a steward is busy: it lets in few strangers at a time."""
-    from gossamer_agent.calling import calling  # noqa: PLC0415  takes a second
+    from gossamer_agent.members.calling import calling  # noqa: PLC0415  takes a second
 
     for attempt in range(1, ATTEMPTS + 1):
         try:

@@ -10,7 +10,7 @@ from typing import Final
 
 from gossamer_agent.cli.visiting import visit
 from gossamer_agent.errors import AgentError
-from gossamer_agent.status import AgentStatus
+from gossamer_agent.node.status import AgentStatus
 from gossamer_simulator.swarm_up.devices import found, join_all, open_invite
 from gossamer_simulator.swarm_up.plan import Plan, write_data
 from gossamer_simulator.swarm_up.processes import Child, Children

@@ -15,9 +15,9 @@ from statistics import fmean
 from typing import Any
 
 from gossamer_agent.errors import AgentError
-from gossamer_agent.feeds import feed_path, incarnations
-from gossamer_agent.status import AgentStatus
+from gossamer_agent.node.status import AgentStatus
 from gossamer_agent.store.archive import FeedArchive
+from gossamer_agent.store.feeds import feed_path, incarnations
 from gossamer_crypto.feed import ChainReport, verify_chain
 from gossamer_simulator.swarm_up.plan import Plan
 from gossamer_simulator.swarm_up.processes import Usage

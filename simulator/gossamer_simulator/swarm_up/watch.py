@@ -17,8 +17,8 @@ from typing import Final, TypeVar
 import msgspec
 
 from gossamer_agent.errors import AgentError
-from gossamer_agent.status import AgentStatus, parse_status
-from gossamer_agent.statussocket import ask
+from gossamer_agent.node.status import AgentStatus, parse_status
+from gossamer_agent.node.statussocket import ask
 
 ANSWER_TIMEOUT_S: Final = 3.0
 """A stopped agent must not hold up the display of the others for long."""

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from gossamer_agent.status import AgentStatus, PeerStatus
+from gossamer_agent.node.status import AgentStatus, PeerStatus
 
 _LOCAL: Final = (
     "/ip4/127.",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from gossamer_agent.errors import StoreError
-from gossamer_agent.state import StateStore
+from gossamer_agent.store.state import StateStore
 
 RETRY_S: Final = 5.0
 

@@ -19,8 +19,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final, assert_never
 
-from gossamer_agent.heads import HeadNews, HeadTable
-from gossamer_agent.learned import (
+from gossamer_agent.members.heads import HeadNews, HeadTable
+from gossamer_agent.members.learned import (
     AddressesLearnt,
     EpochMoved,
     Forked,

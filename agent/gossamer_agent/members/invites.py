@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, cast
 
-from gossamer_agent.state import StateStore
 from gossamer_agent.store import DamagedStoreError
+from gossamer_agent.store.state import StateStore
 from gossamer_crypto.identity import PEER_ID_BYTES, PeerId
 from gossamer_transport import flat
 

@@ -12,11 +12,13 @@ A founder who is alone in the roster has nobody who could know more.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gossamer_crypto.envelope import Head
+
+if TYPE_CHECKING:
+    from gossamer_agent.store.feeds import OwnFeed
 
 ANSWERS: Final = 2
 PATIENCE_S: Final = 60.0
@@ -28,15 +30,6 @@ class Verdict(Enum):
     WAIT = "wait"
     CONTINUE = "continue"
     NEXT = "next"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwnFeed:
-    """The newest own feed on this device; head: None for an empty one or one that is damaged."""
-
-    incarnation: int
-    head: Head | None
-    damaged: bool = False
 
 
 def judge(

@@ -25,15 +25,15 @@ from typing import Final
 
 from gossamer_agent.errors import AgentError
 from gossamer_agent.exit_codes import ExitCode
-from gossamer_agent.invites import (
+from gossamer_agent.members.invites import (
     OpenInvite,
     drop_invite,
     keep_invite,
     load_invite,
     load_invites,
 )
-from gossamer_agent.state import StateStore
 from gossamer_agent.store import DamagedStoreError
+from gossamer_agent.store.state import StateStore
 from gossamer_crypto.epoch import SECRET_BYTES
 from gossamer_crypto.errors import PeerError, Reason, RosterError
 from gossamer_crypto.genesis import Genesis

@@ -22,12 +22,12 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-from gossamer_agent.config import CONFIG_NAME, Config, config_text, parse_config
-from gossamer_agent.device import Device, create_device, holding
+from gossamer_agent.device.config import CONFIG_NAME, Config, config_text, parse_config
+from gossamer_agent.device.folder import Device, create_device, holding
 from gossamer_agent.errors import StoreError
-from gossamer_agent.over_libp2p import ADDRESSES
-from gossamer_agent.state import StateStore
-from gossamer_agent.stewardship import stored_entries
+from gossamer_agent.members.stewardship import stored_entries
+from gossamer_agent.node.over_libp2p import ADDRESSES
+from gossamer_agent.store.state import StateStore
 from gossamer_crypto.errors import GenesisError, RosterError
 from gossamer_crypto.genesis import Genesis
 from gossamer_crypto.identity import Identity

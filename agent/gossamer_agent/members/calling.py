@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
-from gossamer_agent.joining import Caller
+from gossamer_agent.members.joining import Caller
 from gossamer_crypto.identity import Identity, PeerId
 from gossamer_transport.limits import Limits
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from gossamer_agent.data import load_device_data, split_holdout
-from gossamer_agent.device import Device
+from gossamer_agent.device.folder import Device
 from gossamer_agent.errors import ModelError
 from gossamer_agent.learner import Learner, Samples, Vector
 from gossamer_agent.learning import LocalLearning

@@ -11,18 +11,27 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from gossamer_agent.errors import StoreError
-from gossamer_agent.headcheck import OwnFeed
 from gossamer_agent.store import DamagedStoreError
-from gossamer_agent.store.archive import FeedArchive
+from gossamer_agent.store.archive import FeedArchive, find_feed
 from gossamer_agent.store.rows import FILE_NAME
 from gossamer_agent.store.sqlite import SqliteStore
-from gossamer_crypto.envelope import Envelope
+from gossamer_crypto.envelope import Envelope, Head
 
 _LATER: Final = re.compile(r"feed-([1-9][0-9]{0,17})\.sqlite3")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnFeed:
+    """The newest own feed on this device; head: None for an empty one or one that is damaged."""
+
+    incarnation: int
+    head: Head | None
+    damaged: bool = False
 
 
 def feed_path(folder: Path, incarnation: int) -> Path:
@@ -35,6 +44,15 @@ def incarnations(folder: Path) -> list[int]:
     matches = (_LATER.fullmatch(path.name) for path in folder.glob("feed-*.sqlite3"))
     later = sorted(int(match[1]) for match in matches if match)
     return [0, *later] if (folder / FILE_NAME).exists() else later
+
+
+def feed_files(path: Path) -> list[Path]:
+    """The feed files that `path` means, oldest first: itself, or all in a device's folder.
+
+    Raises StoreError when there is none.
+    """
+    found = [feed_path(path, number) for number in incarnations(path)] if path.is_dir() else []
+    return found or [find_feed(path)]
 
 
 def open_newest(folder: Path) -> tuple[OwnFeed, SqliteStore | None]:

@@ -12,7 +12,12 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from gossamer_agent.addresses import ADDRESS_CHARS_MAX, check_dialable, check_listen, check_relay
+from gossamer_agent.device.addresses import (
+    ADDRESS_CHARS_MAX,
+    check_dialable,
+    check_listen,
+    check_relay,
+)
 from gossamer_agent.tables import (
     ABOUT,
     build,
@@ -32,6 +37,7 @@ if TYPE_CHECKING:
 CONFIG_NAME: Final = "config.toml"
 PATH_CHARS_MAX: Final = 1024
 _ADDRESSES_MAX: Final = 8
+_RELAYS_MAX: Final = 3
 
 _HEAD = """\
 # Settings of one Gossamer device. The agent reads them when it starts (gossamer run).
@@ -86,7 +92,7 @@ class NetworkSettings:
     kademlia: bool = flag(default=False, about="Look for peers in a distributed hash table too.")
     relay: bool = flag(default=False, about="Serve as a relay for members behind NAT.")
     relays: tuple[str, ...] = texts(
-        _ADDRESSES_MAX,
+        _RELAYS_MAX,
         ADDRESS_CHARS_MAX,
         check_relay,
         default=(),

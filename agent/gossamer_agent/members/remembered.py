@@ -15,10 +15,10 @@ import struct
 from typing import Final
 
 from gossamer_agent.following import Following
-from gossamer_agent.heads import HeadTable
+from gossamer_agent.members.heads import HeadTable
 from gossamer_agent.reputation import ReputationTable, Row
-from gossamer_agent.state import StateStore
 from gossamer_agent.store import DamagedStoreError
+from gossamer_agent.store.state import StateStore
 from gossamer_crypto.envelope import Head
 from gossamer_crypto.errors import PeerError
 from gossamer_transport.wire import AnnounceFrame, pack_frame, unpack_control

@@ -21,7 +21,7 @@ from typing import Final
 import trio
 
 from gossamer_agent.errors import StoreError
-from gossamer_agent.learned import (
+from gossamer_agent.members.learned import (
     AddressesLearnt,
     EpochMoved,
     Forked,
@@ -32,10 +32,10 @@ from gossamer_agent.learned import (
     Removed,
     RosterGrew,
 )
-from gossamer_agent.membership import Membership
-from gossamer_agent.outside import Outside
-from gossamer_agent.state import StateStore
-from gossamer_agent.stewardship import store_roster, stored_entries
+from gossamer_agent.members.membership import Membership
+from gossamer_agent.members.stewardship import store_roster, stored_entries
+from gossamer_agent.node.outside import Outside
+from gossamer_agent.store.state import StateStore
 from gossamer_crypto.envelope import Head
 from gossamer_crypto.errors import PeerError, Reason, RosterError
 from gossamer_crypto.identity import PeerId

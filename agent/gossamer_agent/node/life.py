@@ -20,17 +20,17 @@ from typing import Final
 
 import trio
 
-from gossamer_agent import feeds
-from gossamer_agent.caches import Caches
-from gossamer_agent.control import Control
 from gossamer_agent.errors import StoreError
 from gossamer_agent.groups import first_of_ours
-from gossamer_agent.headcheck import OwnFeed, Verdict, is_ahead, judge, next_incarnation
-from gossamer_agent.means import Means
+from gossamer_agent.node.caches import Caches
+from gossamer_agent.node.control import Control
+from gossamer_agent.node.headcheck import Verdict, is_ahead, judge, next_incarnation
+from gossamer_agent.node.means import Means
 from gossamer_agent.resume import inherit, resume
 from gossamer_agent.round import AgentCore
 from gossamer_agent.runtime import AgentRuntime
-from gossamer_agent.store import DamagedStoreError
+from gossamer_agent.store import DamagedStoreError, feeds
+from gossamer_agent.store.feeds import OwnFeed
 from gossamer_agent.store.sqlite import SqliteStore
 from gossamer_agent.tally import Tally
 from gossamer_crypto.envelope import Head

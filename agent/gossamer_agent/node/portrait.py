@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from gossamer_agent.doctor import Observations
-from gossamer_agent.outside import Link
+from gossamer_agent.node.doctor import Observations
+from gossamer_agent.node.outside import Link
+from gossamer_agent.node.status import AgentStatus, PeerStatus
 from gossamer_agent.reputation import Standing
-from gossamer_agent.status import AgentStatus, PeerStatus
 from gossamer_agent.version import program_version
 from gossamer_crypto.errors import Reason
 from gossamer_crypto.identity import PeerId, peer_id_text
 
 if TYPE_CHECKING:
-    from gossamer_agent.node import Node
+    from gossamer_agent.node.node import Node
     from gossamer_agent.round import AgentCore
 
 

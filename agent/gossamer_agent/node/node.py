@@ -25,25 +25,25 @@ from typing import Final, TypeAlias
 
 import trio
 
-from gossamer_agent.caches import Caches
-from gossamer_agent.control import HELLO, Control
-from gossamer_agent.device import Device
-from gossamer_agent.doctor import pack_observations
+from gossamer_agent.device.folder import Device
 from gossamer_agent.errors import MembershipError, StoreError
 from gossamer_agent.events import ForkSeen
 from gossamer_agent.groups import first_of_ours
-from gossamer_agent.heads import HeadTable
-from gossamer_agent.lasting import LastingState
-from gossamer_agent.life import Life
-from gossamer_agent.means import Means, gather
-from gossamer_agent.membership import Membership
-from gossamer_agent.outside import Outside
-from gossamer_agent.portrait import observe, portray
-from gossamer_agent.rotation import Rotation
-from gossamer_agent.state import StateStore
-from gossamer_agent.status import AgentStatus, pack_status
-from gossamer_agent.statussocket import answering
-from gossamer_agent.stewardship import Stewardship, load_roster
+from gossamer_agent.members.heads import HeadTable
+from gossamer_agent.members.membership import Membership
+from gossamer_agent.members.stewardship import Stewardship, load_roster
+from gossamer_agent.node.caches import Caches
+from gossamer_agent.node.control import HELLO, Control
+from gossamer_agent.node.doctor import pack_observations
+from gossamer_agent.node.lasting import LastingState
+from gossamer_agent.node.life import Life
+from gossamer_agent.node.means import Means, gather
+from gossamer_agent.node.outside import Outside
+from gossamer_agent.node.portrait import observe, portray
+from gossamer_agent.node.rotation import Rotation
+from gossamer_agent.node.status import AgentStatus, pack_status
+from gossamer_agent.node.statussocket import answering
+from gossamer_agent.store.state import StateStore
 from gossamer_agent.version import program_version
 from gossamer_crypto.envelope import Head
 from gossamer_crypto.epoch_ring import EpochRing

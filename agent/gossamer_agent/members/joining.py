@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Protocol
 
-from gossamer_agent.addresses import of_peer, without_peer
+from gossamer_agent.device.addresses import of_peer, without_peer
 from gossamer_agent.errors import MembershipError, ModelError
 from gossamer_agent.policy import Policy
 from gossamer_crypto.epoch_ring import EpochRing

@@ -23,12 +23,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from gossamer_agent.config import CONFIG_NAME, Config, load_config, write_config
+from gossamer_agent.device.config import CONFIG_NAME, Config, load_config, write_config
 from gossamer_agent.errors import StoreError
-from gossamer_agent.feeds import feed_path, incarnations
-from gossamer_agent.state import FILE_NAME as STATE_NAME
-from gossamer_agent.state import StateStore
-from gossamer_agent.statussocket import FILE_NAME as SOCKET_NAME
+from gossamer_agent.node.statussocket import FILE_NAME as SOCKET_NAME
+from gossamer_agent.store.feeds import feed_path, incarnations
+from gossamer_agent.store.state import FILE_NAME as STATE_NAME
+from gossamer_agent.store.state import StateStore
 from gossamer_crypto.errors import GenesisError
 from gossamer_crypto.genesis import GENESIS_BYTES_MAX, Genesis
 from gossamer_crypto.identity import Identity, PeerId
@@ -160,8 +160,8 @@ def holding(
 
     def fill(state: StateStore) -> None:
         # Cheap to name, dear to import: only a new folder needs the roster's machinery.
-        from gossamer_agent.over_libp2p import ADDRESSES  # noqa: PLC0415
-        from gossamer_agent.stewardship import load_roster, store_roster  # noqa: PLC0415
+        from gossamer_agent.members.stewardship import load_roster, store_roster  # noqa: PLC0415
+        from gossamer_agent.node.over_libp2p import ADDRESSES  # noqa: PLC0415
         from gossamer_transport.address_book import AddressBook, Provenance  # noqa: PLC0415
 
         held = load_roster(state, genesis)

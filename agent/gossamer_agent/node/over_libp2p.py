@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import trio
 
-from gossamer_agent.device import Device
-from gossamer_agent.outside import Outside, SwarmNetwork
-from gossamer_agent.state import StateStore
+from gossamer_agent.device.folder import Device
+from gossamer_agent.node.outside import Outside, SwarmNetwork
+from gossamer_agent.store.state import StateStore
 from gossamer_crypto.errors import Reason
 from gossamer_crypto.identity import PeerId
 from gossamer_crypto.roster import Roster

@@ -1,0 +1,1 @@
+"""The folder of one device: keys, settings, stores."""

@@ -1,0 +1,1 @@
+"""Who belongs to the swarm: roster, invites, joining, and what members tell each other."""
