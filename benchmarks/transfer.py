@@ -118,10 +118,11 @@ async def main() -> None:
         patched(True)
         async with ours() as transfer:
             pairs.append((await rate(transfer), bare_rate))
-    print(f"{'':12}{'MB per CPU second':>20}")
-    print(f"{'bare libp2p':12}{median(rate for _, rate in pairs):20.1f}")
-    print(f"{'gossamer':12}{median(rate for rate, _ in pairs):20.1f}")
-    print(f"{'ratio':12}{median(one / other for one, other in pairs):20.0%}   target 80%")
+    ratio = median(one / other for one, other in pairs)
+    print("| | MB per CPU second | of bare libp2p, target 80 % |")
+    print("|---|---:|---:|")
+    print(f"| bare libp2p | {median(rate for _, rate in pairs):.0f} | |")
+    print(f"| gossamer | {median(rate for rate, _ in pairs):.0f} | {ratio:.0%} |")
 
 
 if __name__ == "__main__":
