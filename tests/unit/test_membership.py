@@ -658,10 +658,12 @@ class TestNotes:
         assert one.ask(other) == []
 
     def test_notes_are_bounded(self) -> None:
-        one = Village(1).resident(0)
-        for number in range(3000):
-            one.membership._note(PeerId(number.to_bytes(32, "big")), "swarm", "x")
-        assert len(one.membership._noted) == 1024
+        notes = Notes()
+        peers = [PeerId(number.to_bytes(32, "big")) for number in range(NOTES_MAX + 10)]
+        for peer in peers:
+            notes.note(peer, "swarm", "x")
+        kept = [peer for peer in peers if notes.of(peer)]
+        assert kept == peers[-NOTES_MAX:]
 
 
 class TestHostile:

@@ -31,6 +31,7 @@ from gossamer_agent.members.learned import (
     Removed,
     RosterGrew,
 )
+from gossamer_agent.members.notes import Notes
 from gossamer_crypto.envelope import Head
 from gossamer_crypto.epoch_ring import EpochRing
 from gossamer_crypto.errors import EpochError, PeerError, Reason, RosterError
@@ -73,14 +74,12 @@ __all__ = [
     "RosterGrew",
 ]
 
-CLOCK_TOLERANCE_S: Final = 120
-"""Clocks that differ by more are worth a note. Nothing but the expiry of invites hangs on them."""
 STEWARD_REPEATS: Final = 3
 """How often a steward publishes new roster entries, in case gossip loses them."""
 
 _ROSTER_BYTES_MAX = HELLO_RESPONSE_BYTES_MAX // 2
 _FIXED_BYTES = 256  # the fields of a response before its roster and frames, with room to spare
-_NOTES_MAX = 1024
+_CLAIMS_MAX = 1024
 _STEWARD_ENTRIES = 2  # an eviction or a joining, and the epoch that follows
 
 
@@ -114,7 +113,7 @@ class Membership:
         self._unix_time = 0  # as we were told last
         self._ask_from: tuple[int, bytes] | None = None  # instead of where our roster ends
         self._ahead: dict[PeerId, None] = {}  # oldest first
-        self._noted: dict[tuple[PeerId, str], str] = {}  # (peer, subject) -> text, oldest first
+        self._notes = Notes()
         self._told_of = roster.head_hash  # newest entry that we, a steward, told of ...
         self._told_times = STEWARD_REPEATS  # ... so many times
         self._removed = identity_peer not in roster and roster.was_removed(identity_peer)
@@ -134,7 +133,7 @@ class Membership:
 
     def notes(self, peer: PeerId) -> tuple[str, ...]:
         """What keeps us and `peer` apart as far as we know now, in words for `gossamer doctor`."""
-        return tuple(text for (noted, _), text in self._noted.items() if noted == peer)
+        return self._notes.of(peer)
 
     # Speaking ------------------------------------------------------------------------------------
 
@@ -260,17 +259,23 @@ class Membership:
             response = parse_hello_response(raw)
         except WireError as error:
             if error.reason is Reason.UNEXPECTED:
-                return self._note(
+                return self._notes.note(
                     peer, "version", f"runs {error.detail}, we {HELLO_PROTOCOL_VERSION}"
                 )
             return [Refusal(peer, error.reason, error.detail)]
         if response.swarm_id != self._swarm:
-            return self._note(peer, "swarm", "belongs to another swarm (other genesis)")
+            return self._notes.note(peer, "swarm", "belongs to another swarm (other genesis)")
         learned = self._take_roster(peer, response)
         if response.standing is HelloStanding.MEMBER and peer in self._roster:
             self.confirmations.add(peer)
             learned += self._take_frames(peer, response.frames)
-        return learned + self._differences(peer, response)
+        return learned + self._notes.compare(
+            peer,
+            response,
+            epoch=self._ring.current,
+            unix_time=self._unix_time,
+            removed=self._removed,
+        )
 
     def heard(self, origin: PeerId, frame: bytes) -> list[Learned]:
         """Take a control frame that `origin` published, itself or through others.
@@ -347,7 +352,7 @@ class Membership:
         if not self._roster.forked:
             return []
         text = "is in a swarm whose stewards signed two rosters; the lower hash is followed"
-        return self._note(self._own, "fork", text)
+        return self._notes.note(self._own, "fork", text)
 
     def _grew(self, entries: list[RosterEntry]) -> list[Learned]:
         if not entries:
@@ -383,7 +388,7 @@ class Membership:
     def _set_ahead(self, peer: PeerId) -> None:
         """Anybody can claim to be ahead, so the oldest claims make room for new ones."""
         self._ahead[peer] = None
-        if len(self._ahead) > _NOTES_MAX:
+        if len(self._ahead) > _CLAIMS_MAX:
             del self._ahead[next(iter(self._ahead))]
 
     # Heads and addresses -------------------------------------------------------------------------
@@ -418,7 +423,7 @@ class Membership:
         if learned and head.header.epoch > self._roster.epoch:
             self._set_ahead(origin)
             text = f"is in epoch {head.header.epoch}, we know of {self._roster.epoch}"
-            learned += self._note(origin, "epoch", text)
+            learned += self._notes.note(origin, "epoch", text)
         return learned
 
     def _check_swarm(self, head: Head) -> None:
@@ -451,48 +456,6 @@ class Membership:
             self._addresses[peer] = addresses
         return [AddressesLearnt(peer, addresses, own_word)]
 
-    # Notes ---------------------------------------------------------------------------------------
-
-    def _differences(self, peer: PeerId, response: HelloResponse) -> list[Learned]:
-        """What `gossamer doctor` should say about the two of us."""
-        learned: list[Learned] = []
-        if response.standing is HelloStanding.STRANGER:
-            return self._note(peer, "standing", "does not know us as a member (not admitted there)")
-        if response.standing is HelloStanding.REMOVED and not self._removed:
-            return self._note(peer, "standing", "says that we were removed, without proof")
-        for subject in ("standing", "swarm", "version"):
-            self._noted.pop((peer, subject), None)
-        skew_s = response.unix_time - self._unix_time
-        if abs(skew_s) > CLOCK_TOLERANCE_S:
-            learned += self._note(peer, "clock", f"clock differs by {_span(skew_s)}")
-        else:
-            self._noted.pop((peer, "clock"), None)
-        if response.epoch != self._ring.current:
-            text = f"is in epoch {response.epoch}, we are in {self._ring.current}"
-            learned += self._note(peer, "epoch", text)
-        else:
-            self._noted.pop((peer, "epoch"), None)
-        return learned
-
-    def _note(self, peer: PeerId, subject: str, text: str) -> list[Learned]:
-        """Note it once, until it changes."""
-        if self._noted.get((peer, subject)) == text:
-            return []
-        self._noted.pop((peer, subject), None)
-        self._noted[peer, subject] = text
-        if len(self._noted) > _NOTES_MAX:
-            del self._noted[next(iter(self._noted))]
-        return [PeerNote(peer, text)]
-
 
 def _place(head: Head) -> tuple[int, int]:
     return (head.header.incarnation, head.header.seq)
-
-
-def _span(seconds: int) -> str:
-    """A length of time in one unit: `3 h`."""
-    size = abs(seconds)
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if size >= 2 * length:
-            return f"{size // length} {unit}"
-    return f"{size} s"
