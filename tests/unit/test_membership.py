@@ -29,6 +29,7 @@ from gossamer_agent.members.membership import (
     Removed,
     RosterGrew,
 )
+from gossamer_agent.members.notes import NOTES_MAX, Notes
 from gossamer_crypto.envelope import Envelope, Head, Kind, seal
 from gossamer_crypto.epoch_ring import EpochRing
 from gossamer_crypto.errors import Reason
