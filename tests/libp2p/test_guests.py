@@ -22,6 +22,7 @@ from gossamer_transport.libp2p import (
     guests,
     host,
     network,
+    pings,
     pull_protocol,
     streams,
 )
@@ -93,6 +94,25 @@ def test_a_stranger_may_ping_say_hello_join_and_hear(loopback: SimpleNamespace) 
             await guest.send(alice.peer_id, b"one more")
             await trio.sleep(0.3)
             assert len(alice._exchange.inbox) == 0
+
+    run(scenario)
+
+
+def test_pings_are_answered_at_a_bounded_rate(loopback: SimpleNamespace) -> None:
+    seconds = 1.0
+
+    async def scenario() -> None:
+        async with loopback.linked(2) as (alice, bob):
+            stream = await alice._live.open_stream(bob.peer_id, pings.PROTOCOL)
+            await streams.write_all(stream, bytes(500 * pings.PING_BYTES))
+            answered = 0
+            with trio.move_on_after(seconds):
+                while True:
+                    answered += len(await streams.read_some(stream, 65536))
+            answered //= pings.PING_BYTES
+            # Twice the rate leaves room for a machine that was late to look.
+            most = pings.PINGS_BURST + 2 * seconds * pings.PINGS_PER_S
+            assert pings.PINGS_BURST <= answered <= most
 
     run(scenario)
 

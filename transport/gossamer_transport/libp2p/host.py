@@ -41,7 +41,7 @@ from multiaddr import Multiaddr
 from gossamer_crypto.errors import Reason
 from gossamer_crypto.identity import Identity, PeerId, peer_id_text
 from gossamer_transport.errors import NetworkError, Unreachable
-from gossamer_transport.libp2p import hardening, streams
+from gossamer_transport.libp2p import hardening, pings, streams
 from gossamer_transport.libp2p.bucket import Buckets
 from gossamer_transport.libp2p.options import Libp2pOptions
 from gossamer_transport.libp2p.peer_ids import id_of, peer_behind, peer_of
@@ -111,6 +111,7 @@ def build_host(
             await streams.reset(stream)
 
     network.set_stream_handler(guarded)
+    host.set_stream_handler(TProtocol(pings.PROTOCOL), pings.Pings().answer)
     return host
 
 
