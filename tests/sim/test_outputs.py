@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gossamer_agent.errors import AgentError
-from gossamer_simulator import command
+from gossamer_simulator import outputs
 from gossamer_simulator.results import parse_result
 from gossamer_simulator.scenario import Scenario
 
@@ -146,7 +146,7 @@ def test_a_report_that_cannot_be_made_does_not_cost_the_result(
     def fail(result: object, path: Path) -> None:
         raise AgentError("the report needs matplotlib")
 
-    monkeypatch.setattr(command, "write_report", fail)
+    monkeypatch.setattr(outputs, "write_report", fail)
     outputs = ("--json", tmp_path / "r.json", "--report", tmp_path / "r.html")
     ended = gossamer("simulate", *OPTIONS.split(), *outputs)
     assert ended.code == 1

@@ -490,7 +490,7 @@ class TestAtOnce:
         garden.state.close()
         program = (
             "import os, sys; from pathlib import Path\n"
-            "from gossamer_agent import stewardship\n"
+            "from gossamer_agent.members import stewardship\n"
             "from gossamer_agent.store.state import StateStore\n"
             "from gossamer_crypto.genesis import Genesis\n"
             "from gossamer_crypto.identity import Identity\n"
