@@ -62,8 +62,8 @@ def test_json_to_the_standard_output_is_all_there_is_on_it(gossamer: Gossamer) -
 def test_quiet_prints_nothing_and_writes_all_the_same(gossamer: Gossamer, tmp_path: Path) -> None:
     files = [tmp_path / name for name in ("r.json", "r.html", "logs")]
     json_file, report, logs = files
-    outputs = ("--json", json_file, "--report", report, "--keep-logs", logs)
-    ended = simulate(gossamer, "--quiet", "--byzantine", "0.6", "--baselines", *outputs)
+    wanted = ("--json", json_file, "--report", report, "--keep-logs", logs)
+    ended = simulate(gossamer, "--quiet", "--byzantine", "0.6", "--baselines", *wanted)
     assert (ended.out, ended.err) == ("", "")
     assert all(path.exists() for path in files)
     (warning,) = json.loads(json_file.read_text(encoding="utf-8"))["warnings"]
@@ -147,8 +147,8 @@ def test_a_report_that_cannot_be_made_does_not_cost_the_result(
         raise AgentError("the report needs matplotlib")
 
     monkeypatch.setattr(outputs, "write_report", fail)
-    outputs = ("--json", tmp_path / "r.json", "--report", tmp_path / "r.html")
-    ended = gossamer("simulate", *OPTIONS.split(), *outputs)
+    wanted = ("--json", tmp_path / "r.json", "--report", tmp_path / "r.html")
+    ended = gossamer("simulate", *OPTIONS.split(), *wanted)
     assert ended.code == 1
     assert "Accuracy" in ended.out
     assert ended.err == "gossamer: the report needs matplotlib\n"
