@@ -33,7 +33,7 @@ from gossamer_transport.limits import Limits
 
 FRAME_BYTES = 8 * 1024 * 1024
 FRAMES = 3
-TURNS = 5
+TURNS = 15
 CHUNK_BYTES = 60_000
 SINK = TProtocol("/benchmark/sink/1")
 LOOPBACK = "/ip4/127.0.0.1/tcp/0"
