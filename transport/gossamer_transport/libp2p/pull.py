@@ -36,6 +36,7 @@ PATIENCE_S: Final = 60.0
 SLOWEST_BYTES_PER_S: Final = 16 * 1024
 """Whoever sends a frame slower than this, on average, gives way to others: room is reserved."""
 
+PIECE_BYTES: Final = 16 * 1024
 RETRY_S: Final = 0.2
 RETRY_S_MAX: Final = 5.0
 
@@ -55,20 +56,27 @@ class _Partial:
     """What has come of a frame so far; hashed as it comes, for all at once would hold up trio."""
 
     def __init__(self) -> None:
-        self._bytes = bytearray()
+        self.length = 0
+        self._pieces: list[bytes] = []
+        self._small = bytearray()  # tiny chunks would cost many times their size one by one
         self._hash = hashlib.sha256()
 
-    @property
-    def length(self) -> int:
-        return len(self._bytes)
-
     def append(self, chunk: bytes) -> None:
-        self._bytes += chunk
         self._hash.update(chunk)
+        self.length += len(chunk)
+        if len(chunk) < PIECE_BYTES:
+            self._small += chunk
+            if len(self._small) < PIECE_BYTES:
+                return
+            chunk = b""
+        self._pieces += [bytes(self._small), chunk]
+        self._small.clear()
 
     def whole(self, digest: bytes) -> bytes | None:
         """Return the frame if it hashes to `digest`."""
-        return bytes(self._bytes) if self._hash.digest() == digest else None
+        if self._hash.digest() != digest:
+            return None
+        return b"".join((*self._pieces, self._small))
 
 
 class PullServer:
