@@ -17,7 +17,7 @@ from gossamer_agent.errors import StoreError
 from gossamer_agent.exit_codes import ExitCode
 from gossamer_agent.members import calling, renewal
 from gossamer_agent.members.stewardship import Stewardship, load_roster
-from gossamer_agent.node.over_libp2p import ADDRESSES
+from gossamer_agent.store.state import ADDRESSES
 from gossamer_crypto.identity import Identity, PeerId, peer_id_text
 from gossamer_crypto.join import make_join_request, parse_join_answer
 from gossamer_crypto.keyfile import Keys, is_encrypted

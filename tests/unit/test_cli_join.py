@@ -17,7 +17,7 @@ from gossamer_agent.device.folder import Device, is_joining, open_device
 from gossamer_agent.exit_codes import ExitCode
 from gossamer_agent.members import calling
 from gossamer_agent.members.stewardship import Stewardship, load_roster
-from gossamer_agent.node.over_libp2p import ADDRESSES
+from gossamer_agent.store.state import ADDRESSES
 from gossamer_crypto.identity import Identity, PeerId, peer_id_text
 from gossamer_transport.address_book import AddressBook
 from gossamer_transport.errors import Unreachable

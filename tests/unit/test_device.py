@@ -25,8 +25,7 @@ from gossamer_agent.device.folder import (
 from gossamer_agent.errors import ConfigError
 from gossamer_agent.exit_codes import ExitCode
 from gossamer_agent.members.stewardship import load_roster
-from gossamer_agent.node.over_libp2p import ADDRESSES
-from gossamer_agent.store.state import StateStore
+from gossamer_agent.store.state import ADDRESSES, StateStore
 from gossamer_crypto.errors import KeyFileError, RosterError
 from gossamer_crypto.identity import Identity
 from gossamer_crypto.keyfile import Keys

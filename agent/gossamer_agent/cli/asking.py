@@ -13,12 +13,11 @@ from gossamer_agent.errors import AgentError, StoreError
 from gossamer_agent.members.heads import HeadTable
 from gossamer_agent.members.remembered import load_heads
 from gossamer_agent.members.stewardship import load_roster
-from gossamer_agent.node.over_libp2p import ADDRESSES
 from gossamer_agent.node.status import AgentStatus, PeerStatus, parse_status
 from gossamer_agent.node.statussocket import ask
 from gossamer_agent.store import feeds
 from gossamer_agent.store.archive import FeedArchive
-from gossamer_agent.store.state import StateStore
+from gossamer_agent.store.state import ADDRESSES, StateStore
 from gossamer_agent.version import program_version
 from gossamer_crypto.identity import PeerId, peer_id_text
 from gossamer_transport.address_book import AddressBook

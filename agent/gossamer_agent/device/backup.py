@@ -26,8 +26,7 @@ from gossamer_agent.device.config import CONFIG_NAME, Config, config_text, parse
 from gossamer_agent.device.folder import Device, create_device, holding
 from gossamer_agent.errors import StoreError
 from gossamer_agent.members.stewardship import stored_entries
-from gossamer_agent.node.over_libp2p import ADDRESSES
-from gossamer_agent.store.state import StateStore
+from gossamer_agent.store.state import ADDRESSES, StateStore
 from gossamer_crypto.errors import GenesisError, RosterError
 from gossamer_crypto.genesis import Genesis
 from gossamer_crypto.identity import Identity

@@ -161,7 +161,7 @@ def holding(
     def fill(state: StateStore) -> None:
         # Cheap to name, dear to import: only a new folder needs the roster's machinery.
         from gossamer_agent.members.stewardship import load_roster, store_roster  # noqa: PLC0415
-        from gossamer_agent.node.over_libp2p import ADDRESSES  # noqa: PLC0415
+        from gossamer_agent.store.state import ADDRESSES  # noqa: PLC0415
         from gossamer_transport.address_book import AddressBook, Provenance  # noqa: PLC0415
 
         held = load_roster(state, genesis)

@@ -20,8 +20,8 @@ from gossamer_agent.device.folder import KEY_NAME, Device, holding
 from gossamer_agent.errors import AgentError, MembershipError
 from gossamer_agent.members import calling
 from gossamer_agent.members.joining import Joined, ask_stewards, check_rotation
-from gossamer_agent.node.over_libp2p import ADDRESSES
 from gossamer_agent.node.statussocket import ask
+from gossamer_agent.store.state import ADDRESSES
 from gossamer_crypto.identity import Identity, PeerId, peer_id_text
 from gossamer_crypto.join import make_rotate_request
 from gossamer_crypto.keyfile import Keys, load_keys, save_keys

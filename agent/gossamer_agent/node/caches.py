@@ -15,10 +15,9 @@ import trio
 from gossamer_agent.errors import StoreError
 from gossamer_agent.members import remembered
 from gossamer_agent.members.heads import HeadTable
-from gossamer_agent.node.over_libp2p import ADDRESSES
 from gossamer_agent.round import AgentCore
 from gossamer_agent.runtime import AgentRuntime
-from gossamer_agent.store.state import StateStore
+from gossamer_agent.store.state import ADDRESSES, StateStore
 from gossamer_crypto.errors import Reason
 
 INTERVAL_S: Final = 30.0

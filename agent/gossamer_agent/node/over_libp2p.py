@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 import trio
 
 from gossamer_agent.device.folder import Device
 from gossamer_agent.node.outside import Outside, SwarmNetwork
-from gossamer_agent.store.state import StateStore
+from gossamer_agent.store.state import ADDRESSES, StateStore
 from gossamer_crypto.errors import Reason
 from gossamer_crypto.identity import PeerId
 from gossamer_crypto.roster import Roster
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from gossamer_transport.libp2p import Libp2pNetwork, Libp2pOptions
     from gossamer_transport.libp2p.dialer import Dialer
     from gossamer_transport.libp2p.relay import RelayService
-
-ADDRESSES: Final = "addresses"
-"""Space of the state store: the rows of an `AddressBook`."""
 
 
 @asynccontextmanager

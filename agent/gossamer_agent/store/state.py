@@ -34,6 +34,8 @@ from gossamer_agent.store import DamagedStoreError
 from gossamer_agent.store.rows import sqlite_errors
 
 FILE_NAME: Final = "state.sqlite3"
+ADDRESSES: Final = "addresses"
+"""The space of where peers were found: an `AddressBook` as rows."""
 SCHEMA_VERSION: Final = 1
 APPLICATION_ID: Final = 0x676F7374  # "gost"
 BUSY_TIMEOUT_S: Final = 10.0
