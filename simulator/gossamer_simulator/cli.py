@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from gossamer_simulator.options import learning_options
+
 HELP = """Simulate a swarm of agents on this machine.
 
 Every peer is a real agent: it learns with the model on its own slice of the data, codes, seals and
@@ -33,31 +35,7 @@ Examples:
     help="What attackers do: sign-flipping, gaussian, alie, noisy-alie, ipm, noisy-ipm, min-max, "
     "mimic, label-flipping, nan, forge, replay, or mix (several of them).",
 )
-@click.option("--data", default="digits", show_default=True, help="digits, or a .npz with x and y.")
-@click.option(
-    "--partition",
-    default="dirichlet:0.5",
-    show_default=True,
-    help="Who holds which data: iid, dirichlet:A (smaller A: more unlike), or subject.",
-)
-@click.option(
-    "--model",
-    default="mlp",
-    show_default=True,
-    help="softmax, mlp, mlp-wide, synthetic, or a trainable .tflite file.",
-)
-@click.option(
-    "--rule",
-    default="gossamer",
-    show_default=True,
-    help="How replicas are merged: gossamer, median, trimmed-mean or mean.",
-)
-@click.option("--codec", default="sign1", show_default=True, help="Deltas: sign1, int8 or float32.")
-@click.option("--view", default=8, show_default=True, help="Peers that each peer follows.")
-@click.option("--local-steps", default=8, show_default=True, help="SGD steps per round.")
-@click.option("--batch", default=16, show_default=True, help="Samples per step.")
-@click.option("--lr", default=0.3, show_default=True, help="Learning rate.")
-@click.option("--momentum", default=0.5, show_default=True, help="Momentum of the local steps.")
+@learning_options
 @click.option("--loss", default=0.01, show_default=True, help="Share of frames that get lost.")
 @click.option("--duplicate", default=0.01, show_default=True, help="Share that arrives twice.")
 @click.option("--latency", default=50.0, show_default=True, help="One-way delay in ms.")

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from gossamer_simulator.options import learning_options
+
 HELP = """Start a swarm of real agents on this machine, and watch it learn.
 
 Every peer is a process of its own with its own folder, key and slice of the data. The first founds
@@ -30,31 +32,7 @@ def swarm() -> None:
 @swarm.command(help=HELP, short_help="Start real agents on loopback, watch and stop them.")
 @click.option("--peers", default=10, show_default=True, help="Agents, each a process.")
 @click.option("--rounds", default=20, show_default=True, help="Rounds that each agent makes.")
-@click.option("--data", default="digits", show_default=True, help="digits, or a .npz with x and y.")
-@click.option(
-    "--partition",
-    default="dirichlet:0.5",
-    show_default=True,
-    help="Who holds which data: iid, dirichlet:A (smaller A: more unlike), or subject.",
-)
-@click.option(
-    "--model",
-    default="mlp",
-    show_default=True,
-    help="softmax, mlp, mlp-wide, synthetic, or a trainable .tflite file.",
-)
-@click.option(
-    "--rule",
-    default="gossamer",
-    show_default=True,
-    help="How replicas are merged: gossamer, median, trimmed-mean or mean.",
-)
-@click.option("--codec", default="sign1", show_default=True, help="Deltas: sign1, int8 or float32.")
-@click.option("--view", default=8, show_default=True, help="Peers that each peer follows.")
-@click.option("--local-steps", default=8, show_default=True, help="SGD steps per round.")
-@click.option("--batch", default=16, show_default=True, help="Samples per step.")
-@click.option("--lr", default=0.3, show_default=True, help="Learning rate.")
-@click.option("--momentum", default=0.5, show_default=True, help="Momentum of the local steps.")
+@learning_options
 @click.option(
     "--interval",
     type=float,
