@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import struct
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -25,6 +24,7 @@ from gossamer_transport.errors import NetworkError
 from gossamer_transport.libp2p import streams
 from gossamer_transport.libp2p.chunks import HASH_BYTES, Offer
 from gossamer_transport.libp2p.offers import OfferShelf, PullQuota
+from gossamer_transport.libp2p.serving import Serving
 from gossamer_transport.libp2p.streams import StreamBrokenError
 
 QUESTION_TIMEOUT_S: Final = 10.0
@@ -91,28 +91,12 @@ class PullServer:
         self._shelf = shelf
         self._refuse = refuse
         self._member = member
-        self._running: Counter[PeerId] = Counter()
+        self._serving = Serving(self._serve, SERVED_PER_PEER_MAX, refuse)
         self.bytes_sent = 0
 
     async def serve(self, peer: PeerId, stream: INetStream) -> None:
-        """Answer one question; whatever goes wrong, the stream is reset and nothing is raised."""
-        if self._running[peer] >= SERVED_PER_PEER_MAX:
-            self._refuse(peer, Reason.FLOOD)
-            await streams.reset(stream)
-            return
-        self._running[peer] += 1
-        try:
-            await self._serve(peer, stream)
-        except StreamBrokenError as error:
-            log.debug("a pull broke off: %s", error)
-            await streams.reset(stream)
-        except BaseException:
-            await streams.reset(stream)
-            raise
-        finally:
-            self._running[peer] -= 1
-            if not self._running[peer]:
-                del self._running[peer]
+        """Answer one question, as `Serving.one`."""
+        await self._serving.one(peer, stream)
 
     async def _serve(self, peer: PeerId, stream: INetStream) -> None:
         raw = await streams.read_all(stream, _QUESTION.size, QUESTION_TIMEOUT_S)

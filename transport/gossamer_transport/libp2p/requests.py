@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import struct
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -16,6 +14,7 @@ from gossamer_crypto.identity import PeerId
 from gossamer_transport.errors import Unreachable
 from gossamer_transport.libp2p import streams
 from gossamer_transport.libp2p.bucket import Buckets
+from gossamer_transport.libp2p.serving import Serving
 from gossamer_transport.libp2p.streams import StreamBrokenError
 
 Handler = Callable[[PeerId, bytes], Awaitable[bytes]]
@@ -26,8 +25,6 @@ ANSWER_TIMEOUT_S: Final = 30.0
 AT_ONCE_MAX: Final = 4
 RATE_PER_S: Final = 4.0
 BURST: Final = 32.0
-
-log = logging.getLogger("gossamer.transport")
 
 _LENGTH = struct.Struct(">I")
 
@@ -64,28 +61,15 @@ class Server:
         self._handler = handler
         self._request_bytes_max = request_bytes_max
         self._refuse = refuse
-        self._running: Counter[PeerId] = Counter()
+        self._serving = Serving(self._answer, AT_ONCE_MAX, refuse)
         self._rates: Buckets[PeerId] = Buckets(RATE_PER_S, BURST)
 
     async def answer(self, peer: PeerId, stream: INetStream) -> None:
-        """Serve one stream; whatever goes wrong, it is reset and nothing is raised."""
-        if self._running[peer] >= AT_ONCE_MAX or not self._rates.take(peer, trio.current_time()):
-            self._refuse(peer, Reason.FLOOD)
-            await streams.reset(stream)
-            return
-        self._running[peer] += 1
-        try:
-            await self._answer(peer, stream)
-        except StreamBrokenError as error:
-            log.debug("a question broke off: %s", error)
-            await streams.reset(stream)
-        except BaseException:
-            await streams.reset(stream)
-            raise
-        finally:
-            self._running[peer] -= 1
-            if not self._running[peer]:
-                del self._running[peer]
+        """Serve one stream, as `Serving.one`, unless the peer asks too often."""
+        if self._serving.is_full(peer) or not self._rates.take(peer, trio.current_time()):
+            await self._serving.turn_away(peer, stream)
+        else:
+            await self._serving.one(peer, stream)
 
     async def _answer(self, peer: PeerId, stream: INetStream) -> None:
         header = await streams.read_all(stream, _LENGTH.size, QUESTION_TIMEOUT_S)
