@@ -48,7 +48,7 @@ def verify_log(raw: bytes) -> tuple[int, list[str]]:
         feed = feed or (swarm, author, life)
         following = (magic, suite, number, prev) == (b"GSMR", 1, seq, hashes[-1])
         check(following and feed == (swarm, author, life), f"entry {seq} is not the next one")
-        check(kind >= 1 and (kind != 1 or seq == 0), f"entry {seq} is of no kind, or starts again")
+        check(1 <= kind <= 8 and (kind != 1 or seq == 0), f"entry {seq} has no kind or starts over")
         covered = header + hashlib.sha256(body).digest()
         check_signature(author, label("envelope-sig") + covered, raw[at - 64 : at], f"entry {seq}")
         hashes.append(hashlib.sha256(label("entry") + covered).digest())

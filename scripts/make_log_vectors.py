@@ -1,6 +1,6 @@
-"""Write tests/vectors/log.json: a checkpoint, a proof, questions to a witness, an exported log.
+"""Write tests/vectors/log.json: a checkpoint, a proof, questions to a witness, records, a log.
 
-All of the feed in tests/vectors/crypto.json, so it is the same on each run.
+All but the records of the feed in tests/vectors/crypto.json, so it is the same on each run.
 
     python scripts/make_log_vectors.py            write the file
     python scripts/make_log_vectors.py --check    exit 1 if the file differs from that
@@ -9,11 +9,20 @@ All of the feed in tests/vectors/crypto.json, so it is the same on each run.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
+import struct
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import msgspec
+
+from gossamer_agent.merge.result import ONE_VOTE
+from gossamer_agent.owner import ConfigurationRecord, LabelRecord
+from gossamer_agent.probation import Bounds
+from gossamer_agent.records import Contributor, LeftOut, MergeRecord, StandingRecord
+from gossamer_agent.reputation import Standing
 from gossamer_agent.store.exported import export_log
 from gossamer_crypto.checkpoint import (
     SignedCheckpoint,
@@ -138,6 +147,70 @@ def exported() -> bytes:
         return path.read_bytes()
 
 
+def record_vectors() -> dict[str, str]:
+    """One of each record of docs/spec/records.md, and a merge as older versions wrote it."""
+    peers = [identity.peer_id for identity in sorted(WITNESSES, key=lambda each: each.peer_id)]
+    rows = tuple(
+        Contributor(
+            peer=peer,
+            step=7 + place,
+            replica_hash=bytes([place]) * 32,
+            votes=ONE_VOTE >> place,
+            clip=1 / (1 + 2 * place),
+            distance=0.5 + place,
+            bounds=Bounds(newcomer=place == 1, branch=AUTHOR.peer_id if place else None),
+        )
+        for place, peer in enumerate(peers)
+    )
+    merge = MergeRecord(
+        round=8,
+        rule="gossamer",
+        contributors=rows,
+        radius=0.5,
+        result_hash=b"r" * 32,
+        loss_before=0.75,
+        loss_after=0.5,
+        committed=True,
+        verdict="loss 0.500, before 0.750",
+        left_out=(LeftOut(peer=AUTHOR.peer_id, step=0, reason="silent"),),
+        rule_version=2,
+    )
+    standing = StandingRecord(
+        round=8, peer=peers[0], standing=Standing.QUARANTINED, score=0.25, reason="distance"
+    )
+    configuration = ConfigurationRecord(
+        round=8,
+        program="0.1.0",
+        digest=hashlib.sha256(b'{"learning.batch": 32}').digest(),
+        settings="learning.batch = 32",
+        changed="learning.batch: default -> 32",
+    )
+    label = LabelRecord(round=8, nonce=bytes(range(16)), model=b"r" * 32, name="before-harvest")
+    records = {
+        "merge": merge,
+        "standing": standing,
+        "configuration": configuration,
+        "label": label,
+    }
+    for record in records.values():
+        assert type(record).unpack(record.pack()).pack() == record.pack()
+    packed = {name: record.pack().hex() for name, record in records.items()}
+    return packed | {f"merge version {version}": raw.hex() for version, raw in _older(merge)}
+
+
+def _older(merge: MergeRecord) -> Iterator[tuple[int, bytes]]:
+    """The same merge as versions 1 and 2 had it, which are still read."""
+    fields = msgspec.msgpack.decode(merge.pack())[:20]
+    rows = merge.contributors
+    fields[4] = b"".join(struct.pack(">Q", row.step) for row in rows)
+    fields[7] = b"".join(struct.pack(">d", row.clip) for row in rows)
+    fields[18] = b"".join(struct.pack(">Q", left.step) for left in merge.left_out)
+    for version, count in ((1, 12), (2, 20)):
+        raw = msgspec.msgpack.encode([version, *fields[1:count]])
+        assert len(MergeRecord.unpack(raw).contributors) == len(rows)
+        yield version, raw
+
+
 def render() -> str:
     """The whole file as text."""
     vectors = {
@@ -149,6 +222,7 @@ def render() -> str:
         "refused_checkpoints": refused_checkpoints(),
         "proofs": proof_vectors(),
         "witness": witness_vectors(),
+        "records": record_vectors(),
         "exported": exported().hex(),
     }
     return json.dumps(vectors, indent=1, ensure_ascii=False) + "\n"

@@ -19,14 +19,18 @@ DIMENSIONS_MAX: Final = 8
 DIMENSION_MAX: Final = 1 << 20
 
 _LABEL: Final = b"gossamer/v1/contract\0"
-_TASKS: Final = ("classification",)
+CLASSIFICATION: Final = "classification"
+REGRESSION: Final = "regression"
+# Task -> the fewest classes or outputs that make sense.
+_TASKS: Final = {CLASSIFICATION: 2, REGRESSION: 1}
 
 
 @dataclass(frozen=True, slots=True)
 class Contract:
     """Shape and meaning of one model. Raises ModelError for values out of range.
 
-    task: "classification" with integer labels; classes: 2..65 536; input_shape: of one sample,
+    task: "classification" with labels int32 [n], or "regression" with labels float32 [n, outputs];
+    classes: 2..65 536, for regression the number of outputs, 1..65 536; input_shape: of one sample,
     without the batch, 1..8 dimensions; parameters: length P of the flat float32 vector;
     bound: largest magnitude that a parameter may have, finite and positive.
     """
@@ -40,7 +44,7 @@ class Contract:
     def __post_init__(self) -> None:
         if self.task not in _TASKS:
             raise ModelError(f"task {self.task!r} is unknown; known: {', '.join(_TASKS)}")
-        _check_range("classes", self.classes, 2, CLASSES_MAX)
+        _check_range("classes", self.classes, _TASKS[self.task], CLASSES_MAX)
         _check_range("parameters", self.parameters, 1, PARAMETERS_MAX)
         _check_range("number of input dimensions", len(self.input_shape), 1, DIMENSIONS_MAX)
         for dimension in self.input_shape:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from gossamer_agent.learner import Score, Vector
 from gossamer_agent.merge.result import Merged, MergeInput
+from gossamer_agent.owner import ConfigurationRecord
 from gossamer_crypto.envelope import Envelope
 from gossamer_crypto.errors import Reason
 from gossamer_crypto.fork_proof import ForkProof
@@ -37,6 +38,16 @@ class RoundDue:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExchangePaused:
+    """The device may send and fetch no deltas until `ExchangeResumed`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExchangeResumed:
+    """The device may again, or has rested for long: what was missed is asked for now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
     """A frame arrived; the network vouches for the sender."""
 
@@ -46,7 +57,13 @@ class Received:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MergeDone:
+    """candidate: float32[P], what the device would make of the merge; None: the merge itself.
+    gains: by how much replicas of some peers would lower the own hold-out loss, in nats.
+    """
+
     merged: Merged
+    candidate: Vector | None = None
+    gains: tuple[tuple[PeerId, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +87,35 @@ class ForkSeen:
     proof: ForkProof
 
 
-Event = Started | PeersSeen | RoundDue | Received | MergeDone | EvaluateDone | TrainDone | ForkSeen
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configured:
+    """The agent works with other settings than its log tells; `record` does, but for the round."""
+
+    record: ConfigurationRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labelled:
+    """The owner gives the served model a name. nonce: 16 bytes that name this label."""
+
+    name: str
+    nonce: bytes
+
+
+Event = (
+    Started
+    | PeersSeen
+    | RoundDue
+    | ExchangePaused
+    | ExchangeResumed
+    | Received
+    | MergeDone
+    | EvaluateDone
+    | TrainDone
+    | ForkSeen
+    | Configured
+    | Labelled
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,9 +157,14 @@ class Evaluate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Train:
-    """Make the local steps from these parameters; answered by `TrainDone`."""
+    """Make the local steps from these parameters; answered by `TrainDone`.
+
+    round: the own one, from 1. committed: whether its merge was.
+    """
 
     params: Vector
+    round: int = 1
+    committed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

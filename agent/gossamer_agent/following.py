@@ -149,10 +149,24 @@ class Following:
             renew = (round_ - followed.since_round) % RENEWAL_ROUNDS == RENEWAL_ROUNDS - 1
             if renew or followed.early or round_ - followed.moved_round >= 2:
                 followed.wanted = None
-                # Only a keyframe is sure to heal a replica whose hash did not come out as told.
-                step = 0 if followed.replica.poisoned else followed.replica.step
-                effects.append(Send(peer=peer, frame=pack_frame(FollowFrame(step))))
+                effects.append(self._ask(peer))
         return effects
+
+    def _ask(self, peer: PeerId) -> Send:
+        replica = self._followed[peer].replica
+        # Only a keyframe is sure to heal a replica whose hash did not come out as told.
+        step = 0 if replica.poisoned else replica.step
+        return Send(peer=peer, frame=pack_frame(FollowFrame(step)))
+
+    def rest(self) -> list[Effect]:
+        """Have nothing sent to us for now. The replicas stay as they are."""
+        return [Send(peer=peer, frame=pack_frame(UnfollowFrame())) for peer in self.peers]
+
+    def catch_up(self) -> list[Effect]:
+        """Ask every peer for what we lack: a few deltas, or a keyframe where that is cheaper."""
+        for followed in self._followed.values():
+            followed.wanted = None
+        return [self._ask(peer) for peer in self.peers]
 
     def silent(self, round_: int) -> list[PeerId]:
         """Followed peers whose replica has not moved for longer than the policy allows."""

@@ -24,8 +24,8 @@ class HoldoutGate:
     who saw other classes often looks worse on them than parameters that fit the own data, and a
     device that refused it might drift off and go on refusing. So a candidate is catastrophic
     only if it is worse than the current parameters and its loss is above `guessing_share` times
-    that of blind guessing, ln(classes) nats. With fewer than `samples_min` samples one hard one
-    would decide: then only finiteness is asked for.
+    that of blind guessing: ln(classes) nats, or what the score says of itself. With fewer than
+    `samples_min` samples one hard one would decide: then only finiteness is asked for.
     """
 
     guessing_share: float = 1.5
@@ -36,13 +36,16 @@ class HoldoutGate:
             raise ValueError(f"guessing_share {self.guessing_share} is below 1 or not finite")
 
     def decide(self, current: Score, candidate: Score, classes: int) -> Verdict:
-        """Compare mean cross-entropy losses in nats on the same hold-out data.
+        """Compare mean losses on the same hold-out data.
 
         Current parameters without a finite loss lose to any candidate that has one. Raises
-        ValueError for fewer than two classes.
+        ValueError for fewer than two classes where the score names no loss of blind guessing.
         """
-        if classes < 2:
-            raise ValueError(f"{classes} classes: at least two are needed")
+        blind = candidate.blind
+        if blind is None:
+            if classes < 2:
+                raise ValueError(f"{classes} classes: at least two are needed")
+            blind = math.log(classes)
         current_loss, candidate_loss = current.loss, candidate.loss
         if not math.isfinite(candidate_loss):
             return Verdict(False, "candidate loss is not finite")
@@ -50,7 +53,7 @@ class HoldoutGate:
             return Verdict(True, "current loss is not finite")
         if candidate.samples < self.samples_min:
             return Verdict(True, f"{candidate.samples} hold-out samples are too few to judge by")
-        limit = max(current_loss, self.guessing_share * math.log(classes))
+        limit = max(current_loss, self.guessing_share * blind)
         if candidate_loss > limit:
             return Verdict(False, f"loss {candidate_loss:.3f} is above {limit:.3f}")
         return Verdict(True, f"loss {candidate_loss:.3f}, before {current_loss:.3f}")

@@ -12,22 +12,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from gossamer_agent.contract import CLASSES_MAX, Contract
+from gossamer_agent.contract import CLASSES_MAX, REGRESSION, Contract
 from gossamer_agent.errors import AgentError, ConfigError, DataError, ModelError
+from gossamer_agent.training.schedules import CONSTANT, SCHEDULES, rate_factor
+from gossamer_agent.training.steppers import (
+    ADAM,
+    OPTIMISERS,
+    SGD,
+    Moments,
+    clip_norm,
+    stepper_of,
+)
 
 Vector: TypeAlias = npt.NDArray[np.float32]
 Labels: TypeAlias = npt.NDArray[np.int32]
-Gradient: TypeAlias = Callable[[Vector, Vector, Labels], tuple[float, Vector]]
-"""(params [P], x [n, ...], y [n]) -> (mean loss, gradient [P] that the caller may overwrite)."""
+Targets: TypeAlias = npt.NDArray[Any]
+"""Labels int32 [n] of a classification, or float32 [n, outputs] of a regression."""
+Gradient: TypeAlias = Callable[[Vector, Vector, Targets], tuple[float, Vector]]
+"""(params [P], x [n, ...], y) -> (mean loss, gradient [P] that the caller may overwrite)."""
 
 BATCH_MAX: Final = 1024
 STEPS_MAX: Final = 10_000
+ANNEAL_ROUNDS_MAX: Final = 1_000_000
 # Gathering rows for many steps at once is cheaper than step by step; this bounds the memory.
 _GATHER_STEPS: Final = 64
 
@@ -38,17 +50,19 @@ class DivergedError(AgentError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Samples:
-    """Labelled data, checked: x float32 [n, ...] finite, y int32 [n], 0 <= y; n >= 1.
+    """Labelled data, checked: x float32 [n, ...] finite, n >= 1, and y, which is one of
+    int32 [n], 0 <= y: classes, and float32 [n, outputs], finite: what a regression predicts.
 
-    Integer and other float inputs are converted. Raises DataError with one line. The arrays are
-    read-only views; `check(contract)` compares them with what a model takes.
+    Integer and other float inputs are converted; floats with two dimensions are targets of a
+    regression. Raises DataError with one line. The arrays are read-only views; `check(contract)`
+    compares them with what a model takes.
     """
 
     x: Vector
-    y: Labels
+    y: Targets
 
     def __post_init__(self) -> None:
-        x, y = _as_inputs(self.x), _as_labels(self.y)
+        x, y = _as_inputs(self.x), _as_targets(self.y)
         if len(x) != len(y):
             raise DataError(f"{len(x)} samples but {len(y)} labels")
         if len(x) == 0:
@@ -69,6 +83,13 @@ class Samples:
             raise DataError(
                 f"samples have shape {self.x.shape[1:]}, the model takes {contract.input_shape}"
             )
+        if contract.task == REGRESSION:
+            if self.y.shape[1:] != (contract.classes,):
+                wanted = f"(n, {contract.classes}) floats"
+                raise DataError(f"y has shape {self.y.shape}, the model needs {wanted}")
+            return
+        if self.y.ndim != 1:
+            raise DataError("y holds targets of a regression, the model needs classes 0, 1, ...")
         highest = int(self.y.max())
         if highest >= contract.classes:
             raise DataError(f"label {highest} is out of range 0..{contract.classes - 1}")
@@ -89,8 +110,18 @@ def _as_inputs(x: Any) -> Vector:
     return values
 
 
-def _as_labels(y: Any) -> Labels:
+def _as_targets(y: Any) -> Targets:
     raw = np.asarray(y)
+    if raw.dtype.kind == "f" and raw.ndim == 2 and raw.shape[1] > 0:
+        with np.errstate(over="ignore"):
+            values = np.ascontiguousarray(raw, dtype=np.float32)
+        if not np.isfinite(values).all():
+            raise DataError("y holds a value that is not a finite float32")
+        return values
+    return _as_labels(raw)
+
+
+def _as_labels(raw: npt.NDArray[Any]) -> Labels:
     if raw.dtype.kind not in "iu":
         raise DataError(f"labels must be integers, not {raw.dtype}")
     if raw.ndim != 1:
@@ -108,13 +139,30 @@ def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return view
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Carried:
+    """What one call of training takes over from elsewhere, for learners that train with `sgd`.
+
+    moments: what the optimiser remembers of an earlier call; None: it starts at rest. anchor:
+    float32 [P], where the proximal term pulls to; None: where this call began. frozen: slices of
+    the parameters that stay as they are.
+    """
+
+    moments: Moments | None = None
+    anchor: Vector | None = None
+    frozen: tuple[slice, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
     """Settings of one local training call. Raises ConfigError for values out of range.
 
     learning_rate, weight_decay, proximal: >= 0; momentum: 0..1 (exclusive), heavy ball, starts at
-    rest in each call. proximal is FedProx's mu: it pulls towards the parameters that training
-    began with (Li et al. 2020); 0 gives plain SGD bit for bit.
+    rest in each call unless `carried` says otherwise; Adam has its own and takes none. proximal is
+    FedProx's mu: it pulls towards the parameters that training began with (Li et al. 2020); 0 gives
+    plain SGD bit for bit. gradient_clip: the largest norm of a batch's gradient, 0 for none; the
+    pulls of weight decay and of FedProx come on top, they say nothing of the data. schedule,
+    anneal_rounds: see `in_round`.
     """
 
     steps: int = 8
@@ -123,11 +171,17 @@ class Training:
     momentum: float = 0.0
     weight_decay: float = 0.0
     proximal: float = 0.0
+    optimiser: str = SGD
+    schedule: str = CONSTANT
+    anneal_rounds: int = 100
+    gradient_clip: float = 0.0
+    carried: Carried | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for name, count, highest in (
             ("steps", self.steps, STEPS_MAX),
             ("batch", self.batch, BATCH_MAX),
+            ("anneal_rounds", self.anneal_rounds, ANNEAL_ROUNDS_MAX),
         ):
             if not 1 <= count <= highest:
                 raise ConfigError(f"{name} must be 1..{highest}, not {count}")
@@ -135,28 +189,55 @@ class Training:
             ("learning_rate", self.learning_rate),
             ("weight_decay", self.weight_decay),
             ("proximal", self.proximal),
+            ("gradient_clip", self.gradient_clip),
         ):
             if not 0 <= value <= 1e6:
                 raise ConfigError(f"{name} must be 0..1e6, not {value}")
         if not 0 <= self.momentum < 1:
             raise ConfigError(f"momentum must be at least 0 and less than 1, not {self.momentum}")
+        for name, word, known in (
+            ("optimiser", self.optimiser, OPTIMISERS),
+            ("schedule", self.schedule, SCHEDULES),
+        ):
+            if word not in known:
+                raise ConfigError(f"{name} must be {' or '.join(known)}, not {word!r}")
+
+    @property
+    def heavy_ball(self) -> float:
+        """The momentum that counts: none with Adam."""
+        return 0.0 if self.optimiser == ADAM else self.momentum
+
+    def in_round(self, round_: int) -> Training:
+        """These settings with the learning rate of a round, counted from 1."""
+        factor = rate_factor(self.schedule, round_, self.anneal_rounds)
+        return self if factor == 1.0 else replace(self, learning_rate=self.learning_rate * factor)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trained:
-    """params: float32 [P], new; loss: mean of the steps' losses, each before its step, in nats."""
+    """params: float32 [P], new; loss: mean of the steps' losses, each before its step, in nats.
+
+    moments: what the optimiser remembers, for a call that goes on from here; None: nothing.
+    """
 
     params: Vector
     loss: float
+    moments: Moments | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """loss: mean per sample; accuracy: 0..1; samples: how many were judged."""
+    """loss: mean per sample; accuracy: 0..1; samples: how many were judged.
+
+    blind: the loss of answering without looking at the sample, where it is not ln(classes).
+    Of a regression, loss is the mean squared error, accuracy the coefficient of determination
+    (R squared, 0 where it is negative).
+    """
 
     loss: float
     accuracy: float
     samples: int
+    blind: float | None = None
 
 
 class Learner(Protocol):
@@ -219,39 +300,46 @@ def sgd(
     *,
     bound: float,
 ) -> Trained:
-    """Stochastic gradient descent with momentum, weight decay and FedProx's proximal term.
+    """Gradient descent on random batches: optimiser, clipping, weight decay, FedProx's term.
 
     params: float32 [P]. Raises DivergedError when a gradient or the result is not finite or a
     parameter exceeds `bound`.
     """
     weights = params.copy()
-    rate = np.float32(settings.learning_rate)
-    velocity = np.zeros_like(weights) if settings.momentum else None
+    carried = settings.carried or Carried()
+    anchor = params if carried.anchor is None else carried.anchor
+    stepper = stepper_of(
+        settings.optimiser,
+        settings.learning_rate,
+        settings.momentum,
+        weights.size,
+        carried.moments,
+    )
     losses = 0.0
     # Divergence overflows on purpose and is reported once, as an error, not as warnings.
     with np.errstate(over="ignore", invalid="ignore"):
         for x, y in _gathered(data, batches(len(data), settings, rng)):
             loss, step = gradient(weights, x, y)
             losses += loss
+            if settings.gradient_clip:
+                clip_norm(step, settings.gradient_clip)
             if settings.weight_decay:
                 step += np.float32(settings.weight_decay) * weights
             if settings.proximal:
-                step += np.float32(settings.proximal) * (weights - params)
-            if velocity is not None:
-                velocity *= np.float32(settings.momentum)
-                velocity += step
-                np.copyto(step, velocity)
-            step *= rate
+                step += np.float32(settings.proximal) * (weights - anchor)
+            step = stepper.step(step)
+            for part in carried.frozen:
+                step[part] = 0
             weights -= step
     if not (is_finite(weights) and float(np.abs(weights).max()) <= bound):
         raise DivergedError(
             f"training left the bound of {bound:g} on parameters;"
             f" lower the learning rate of {settings.learning_rate:g}"
         )
-    return Trained(weights, losses / settings.steps)
+    return Trained(weights, losses / settings.steps, stepper.moments())
 
 
-def _gathered(data: Samples, order: npt.NDArray[np.int64]) -> Iterator[tuple[Vector, Labels]]:
+def _gathered(data: Samples, order: npt.NDArray[np.int64]) -> Iterator[tuple[Vector, Targets]]:
     for start in range(0, len(order), _GATHER_STEPS):
         rows = order[start : start + _GATHER_STEPS]
         yield from zip(data.x[rows], data.y[rows], strict=True)

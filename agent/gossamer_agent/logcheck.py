@@ -195,7 +195,8 @@ def _own(vouched: SignedCheckpoint) -> Anchor:
 def _complaint(anchor: Anchor, entries: int) -> tuple[int, str]:
     """The first entry that is bad or missing for all we know, and what is wrong."""
     if anchor.seq is None:
-        text = f"no entry, or more than one, has the hash {anchor.entry_hash} of {anchor.said_by}"
+        said = "" if anchor.said_by == anchor.entry_hash else f" of {anchor.said_by}"
+        text = f"no entry, or more than one, has the hash {anchor.entry_hash}{said}"
         return entries, f"{text}: the log was cut, or is another"
     if anchor.seq >= entries:
         return entries, _ends_early(entries, anchor.said_by, anchor.seq)

@@ -33,7 +33,7 @@ class ModelReport:
     """What a probe found. With `usable` false, `problem` is one line and sizes may be unknown (0).
 
     sha256: of the bytes that were tried, empty if the file could not be read; size: bytes of the
-    file; parameters, classes, input_shape: the contract; signatures: names found.
+    file; parameters, task, classes, input_shape: the contract; signatures: names found.
     """
 
     path: Path
@@ -42,6 +42,7 @@ class ModelReport:
     sha256: bytes = b""
     size: int = 0
     parameters: int = 0
+    task: str = ""
     classes: int = 0
     input_shape: tuple[int, ...] = ()
     signatures: tuple[str, ...] = ()
@@ -83,6 +84,7 @@ def check_model(path: str | Path, *, timeout_s: float = TIMEOUT_S) -> ModelRepor
         sha256=bytes.fromhex(answer["sha256"]),
         size=answer["size"],
         parameters=answer["parameters"],
+        task=answer["task"],
         classes=answer["classes"],
         input_shape=tuple(answer["input_shape"]),
         signatures=tuple(answer["signatures"]),
@@ -129,6 +131,7 @@ def _try_model(path: Path) -> dict[str, Any]:
         "sha256": "",
         "size": 0,
         "parameters": 0,
+        "task": "",
         "classes": 0,
         "input_shape": (),
         "signatures": (),
@@ -148,6 +151,7 @@ def _try_model(path: Path) -> dict[str, Any]:
     contract = learner.contract
     return found | {
         "parameters": contract.parameters,
+        "task": contract.task,
         "classes": contract.classes,
         "input_shape": contract.input_shape,
         "signatures": learner.signatures,

@@ -1,9 +1,11 @@
 """Bodies of the entries that only the owner and auditors read: what a merge did, who was judged.
 
-Flat msgpack arrays of ints, strings and bins, like everything in a feed. Rows of a merge stand in
-PeerId order; numbers are big-endian. Version 2 of a merge adds why the gate decided as it did, the
-losses of the inputs, whose votes were bounded together, and who was left out; version 2 of a
-standing knows bans. Records of version 1 are read as well.
+Flat msgpack arrays of ints, strings and bins, like everything in a feed (docs/spec/records.md).
+Rows of a merge stand in PeerId order; numbers are big-endian. Version 2 of a merge added why the
+gate decided as it did, the losses of the inputs, whose votes were bounded together, and who was
+left out; version 3 names the version of the rule and is shorter: columns that say nothing are
+empty, counts have four bytes where these are enough, and so has a clip factor. Version 2 of a
+standing knows bans. Records of older versions are read as well.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 import numpy as np
@@ -29,6 +31,7 @@ WORD_LENGTH_MAX = 64
 
 _Fields = TypeVar("_Fields")
 _Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
+_Version: TypeAlias = Annotated[int, msgspec.Meta(ge=1, lt=1 << 32)]
 _Word: TypeAlias = Annotated[str, msgspec.Meta(max_length=WORD_LENGTH_MAX)]
 _Words: TypeAlias = Annotated[str, msgspec.Meta(max_length=LEFT_OUT_MAX * (WORD_LENGTH_MAX + 1))]
 _MERGE_1 = msgspec.msgpack.Decoder(
@@ -40,6 +43,12 @@ _MERGE_2 = msgspec.msgpack.Decoder(
     tuple[
         Literal[2], _Count, _Word, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bool,
         _Word, bytes, bytes, bytes, bytes, bytes, bytes, _Words,
+    ]
+)  # fmt: skip
+_MERGE_3 = msgspec.msgpack.Decoder(
+    tuple[
+        Literal[3], _Count, _Word, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bool,
+        _Word, bytes, bytes, bytes, bytes, bytes, bytes, _Words, _Version,
     ]
 )  # fmt: skip
 _STANDING_1 = msgspec.msgpack.Decoder(tuple[Literal[1], _Count, bytes, bool, float, _Word])
@@ -60,9 +69,9 @@ class Contributor:
     """One input of a merge.
 
     votes: fixed point, 2^16 = one vote; 0: the rule refused it. clip: how much of it counted in
-    full, 0..1. distance: what `Merged` has for it; infinite where it was not usable. loss: of the
-    input on the hold-out data in nats, nan where the rule did not ask. bounds: why its votes were
-    bounded together with others'.
+    full, 0..1; a record keeps the float32 next to it. distance: what `Merged` has for it; infinite
+    where it was not usable. loss: of the input on the hold-out data in nats, nan where the rule did
+    not ask. bounds: why its votes were bounded together with others'.
     """
 
     peer: PeerId
@@ -92,7 +101,8 @@ class LeftOut:
 class MergeRecord:
     """All that is needed to replay one merge from the deltas, and to see who was in it.
 
-    verdict: why it was committed or not, in words; "" in a record of version 1.
+    rule_version: `Rule.version` of the program that made it; 1 for all that was logged before
+    records named it. verdict: why it was committed or not, in words; "" in a record of version 1.
     """
 
     round: int
@@ -105,6 +115,7 @@ class MergeRecord:
     committed: bool
     verdict: str = ""
     left_out: tuple[LeftOut, ...] = ()
+    rule_version: int = 1
 
     def pack(self) -> bytes:
         rows, left = self.contributors, self.left_out
@@ -112,45 +123,46 @@ class MergeRecord:
         branches = sorted({branch for branch in named if branch is not None})
         places = {branch: place for place, branch in enumerate(branches, start=1)}
         told = any(not math.isnan(row.loss) for row in rows)
+        newcomers = [row.bounds.newcomer for row in rows]
+        place_of = [0 if branch is None else places[branch] for branch in named]
         return msgspec.msgpack.encode(
             (
-                2,
+                3,
                 self.round,
                 self.rule,
                 b"".join(row.peer for row in rows),
-                _column([row.step for row in rows], ">u8"),
+                _counts([row.step for row in rows]),
                 b"".join(row.replica_hash for row in rows),
                 _column([row.votes for row in rows], ">u4"),
-                _column([row.clip for row in rows], ">f8"),
+                _column([row.clip for row in rows], ">f4"),
                 _column([row.distance for row in rows], ">f8"),
                 _column([self.radius, self.loss_before, self.loss_after], ">f8"),
                 self.result_hash,
                 self.committed,
                 self.verdict[:WORD_LENGTH_MAX],
                 _column([row.loss for row in rows], ">f8") if told else b"",
-                _column([row.bounds.newcomer for row in rows], "u1"),
+                _column(newcomers, "u1") if any(newcomers) else b"",
                 b"".join(branches),
-                _column([0 if branch is None else places[branch] for branch in named], ">u2"),
+                _column(place_of, ">u2") if branches else b"",
                 b"".join(row.peer for row in left),
-                _column([row.step for row in left], ">u8"),
+                _counts([row.step for row in left]),
                 " ".join(row.reason for row in left),
+                self.rule_version,
             )
         )
 
     @classmethod
     def unpack(cls, raw: bytes) -> MergeRecord:
         """FeedError if the bytes are anything else than a merge record."""
-        left_out: tuple[LeftOut, ...] = ()
-        if raw[1:2] == b"\x01":  # after the byte of a short array; version 2 is a long one
-            _, round_, rule, *columns, scalars, result, committed = _decode(_MERGE_1, raw)
-            verdict = ""
-            count = len(columns[0]) // 32
-            columns += [b"", bytes(count), b"", bytes(2 * count)]
+        fields: tuple[Any, ...]
+        if raw[1:2] == b"\x01":  # after the byte of a short array; later versions are long ones
+            fields = (*_decode(_MERGE_1, raw), "", b"", b"", b"", b"", b"", b"", "", 1)
+        elif raw[3:4] == b"\x02":
+            fields = (*_decode(_MERGE_2, raw), 1)
         else:
-            fields = _decode(_MERGE_2, raw)
-            _, round_, rule, *columns, scalars, result, committed, verdict = fields[:13]
-            columns += fields[13:17]
-            left_out = _left_out(*fields[17:])
+            fields = _decode(_MERGE_3, raw)
+        _, round_, rule, *columns, scalars, result, committed, verdict = fields[:13]
+        columns += fields[13:17]  # of version 2 and later
         if len(scalars) != 24 or len(result) != 32:
             raise FeedError(Reason.BAD_FRAME, "size of a merge record")
         radius, before, after = np.frombuffer(scalars, ">f8").tolist()
@@ -164,7 +176,8 @@ class MergeRecord:
             loss_after=after,
             committed=committed,
             verdict=verdict,
-            left_out=left_out,
+            left_out=_left_out(*fields[17:20]),
+            rule_version=fields[20],
         )
 
 
@@ -206,14 +219,19 @@ def _contributors(columns: Sequence[bytes]) -> tuple[Contributor, ...]:
     """The rows of a merge from its columns, which must fit each other."""
     peers, steps, hashes, votes, clips, distances, losses, newcomers, branches, places = columns
     count = len(peers) // 32
-    expected = {
-        32: (peers, hashes),
-        8: (steps, clips, distances, losses or bytes(8 * count)),
-        4: (votes,),
-        2: (places,),
-        1: (newcomers,),
-    }
-    for width, group in expected.items():
+    newcomers = newcomers or bytes(count)
+    places = places or bytes(2 * count)
+    step_width, clip_width = _width(steps, count), _width(clips, count)
+    expected = (
+        (32, (peers, hashes)),
+        (8, (distances, losses or bytes(8 * count))),
+        (step_width, (steps,)),
+        (clip_width, (clips,)),
+        (4, (votes,)),
+        (2, (places,)),
+        (1, (newcomers,)),
+    )
+    for width, group in expected:
         if any(len(column) != width * count for column in group):
             raise FeedError(Reason.BAD_FRAME, "columns of a merge record differ in length")
     if count > CONTRIBUTORS_MAX or len(branches) % 32 or len(branches) > len(peers):
@@ -221,7 +239,10 @@ def _contributors(columns: Sequence[bytes]) -> tuple[Contributor, ...]:
     numbers = [
         np.frombuffer(column, dtype).tolist()
         for column, dtype in (
-            (steps, ">u8"), (votes, ">u4"), (clips, ">f8"), (distances, ">f8"),
+            (steps, f">u{step_width}"),
+            (votes, ">u4"),
+            (clips, f">f{clip_width}"),
+            (distances, ">f8"),
         )
     ]  # fmt: skip
     numbers.append(np.frombuffer(losses, ">f8").tolist() if losses else [math.nan] * count)
@@ -248,15 +269,26 @@ def _contributors(columns: Sequence[bytes]) -> tuple[Contributor, ...]:
 def _left_out(peers: bytes, steps: bytes, reasons: str) -> tuple[LeftOut, ...]:
     words = reasons.split(" ") if reasons else []
     count = len(words)
-    if len(peers) != 32 * count or len(steps) != 8 * count or count > LEFT_OUT_MAX:
+    width = _width(steps, count)
+    if len(peers) != 32 * count or len(steps) != width * count or count > LEFT_OUT_MAX:
         raise FeedError(Reason.BAD_FRAME, "columns of those left out differ in length")
-    rows = zip(_split(peers), np.frombuffer(steps, ">u8").tolist(), words, strict=True)
+    rows = zip(_split(peers), np.frombuffer(steps, f">u{width}").tolist(), words, strict=True)
     return tuple(LeftOut(peer=PeerId(peer), step=step, reason=word) for peer, step, word in rows)
 
 
 def _column(values: Sequence[int] | Sequence[float], dtype: str) -> bytes:
     column: NDArray[np.generic] = np.asarray(values, dtype)
     return column.tobytes()
+
+
+def _counts(values: Sequence[int]) -> bytes:
+    """Four bytes for each where all fit, else eight."""
+    return _column(values, ">u4" if max(values, default=0) < 1 << 32 else ">u8")
+
+
+def _width(column: bytes, count: int) -> int:
+    """Bytes of a number in a column that has two forms: 4, or 8 for anything else."""
+    return 4 if len(column) == 4 * count else 8
 
 
 def _split(raw: bytes) -> list[bytes]:

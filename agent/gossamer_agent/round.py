@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Container
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
@@ -24,11 +24,15 @@ import numpy as np
 from gossamer_agent.ban import BanRecord
 from gossamer_agent.contract import Contract
 from gossamer_agent.events import (
+    Configured,
     Effect,
     Evaluate,
     EvaluateDone,
     Event,
+    ExchangePaused,
+    ExchangeResumed,
     ForkSeen,
+    Labelled,
     Merge,
     MergeDone,
     PeersSeen,
@@ -45,15 +49,18 @@ from gossamer_agent.gate import HoldoutGate, Verdict
 from gossamer_agent.intake import Entrant, Intake
 from gossamer_agent.learner import Vector
 from gossamer_agent.merge.balls import ball_radius
+from gossamer_agent.merge.exact import distances_to
 from gossamer_agent.merge.result import Merged, MergeInput
 from gossamer_agent.merge.rules import get_rule
+from gossamer_agent.owner import LabelRecord
 from gossamer_agent.policy import Policy
 from gossamer_agent.probation import UNBOUNDED, bounds_of
 from gossamer_agent.publisher import Publisher
 from gossamer_agent.records import LeftOut, MergeRecord, StandingRecord
 from gossamer_agent.reputation import ReputationTable, Standing, StandingChange
 from gossamer_agent.rest import bounded_rest
-from gossamer_agent.standpoint import RENEWED_SLOTS, Outlook, Standpoint
+from gossamer_agent.standpoint import RENEWED_SLOTS, Outlook, Place, Standpoint
+from gossamer_agent.usefulness import Sticky, Usefulness
 from gossamer_crypto.envelope import Kind
 from gossamer_crypto.epoch import EpochKeys
 from gossamer_crypto.errors import PeerError, Reason
@@ -96,6 +103,13 @@ class Swarm:
     members: Container[PeerId]
     limits: Limits
     inviter_of: Callable[[PeerId], PeerId | None] = no_inviter  # None for a steward
+    view_size_max: int | None = None  # of this device, where the policy's is too large for it
+
+    @property
+    def view_size(self) -> int:
+        """How many peers to follow."""
+        size = self.policy.view_size
+        return size if self.view_size_max is None else min(size, self.view_size_max)
 
 
 class AgentCore:
@@ -107,7 +121,13 @@ class AgentCore:
     """
 
     def __init__(
-        self, *, peer_id: PeerId, swarm: Swarm, feed: FeedWriter, rng: np.random.Generator
+        self,
+        *,
+        peer_id: PeerId,
+        swarm: Swarm,
+        feed: FeedWriter,
+        rng: np.random.Generator,
+        sticky: Sticky = Sticky.STANDING,
     ) -> None:
         policy = swarm.policy
         self.peer_id = peer_id
@@ -115,6 +135,7 @@ class AgentCore:
         self.served = swarm.initial
         self.round = 0
         self.reputation = ReputationTable()
+        self.usefulness = Usefulness()
         self.banned: set[PeerId] = set()  # for good, with the proof in the own feed
         self._swarm = swarm
         self._rule = get_rule(policy.rule)
@@ -123,14 +144,16 @@ class AgentCore:
         self._rng = rng
         self._view = View(
             self.peer_id,
-            policy.view_size,
+            swarm.view_size,
             rng,
             inviter_of=swarm.inviter_of,
-            score_of=self.reputation.score,
+            score_of=(self.usefulness.score if sticky is Sticky.USEFUL else self.reputation.score),
         )
         self._reachable: tuple[PeerId, ...] = ()
         self._phase = Phase.IDLE
+        self._resting = False  # no deltas are sent or fetched
         self._merged: Merged | None = None
+        self._candidate: Vector | None = None  # what is committed if the merge is
         self._intake = Intake()
         self._voting: tuple[Vector, ...] = ()  # the inputs of the running merge
         self._watched: tuple[tuple[PeerId, Vector], ...] = ()  # in quarantine: judged, no vote
@@ -164,8 +187,9 @@ class AgentCore:
                 return self._received(sender, frame)
             case RoundDue():
                 return self._begin_round() if self._phase is Phase.IDLE else []
-            case MergeDone(merged=merged):
-                return self._weigh(merged)
+            case MergeDone(merged=merged, candidate=candidate, gains=gains):
+                self.usefulness.observe(gains)
+                return self._weigh(merged, merged.vector if candidate is None else candidate)
             case EvaluateDone(current=current, candidate=candidate):
                 verdict = self._gate.decide(current, candidate, self._swarm.contract.classes)
                 return self._conclude(verdict, current.loss, candidate.loss)
@@ -173,11 +197,24 @@ class AgentCore:
                 return self._publish(params)
             case PeersSeen(peers=peers):
                 self._reachable = tuple(sorted(peers))
-                return self._fill_view()
+                return [] if self._resting else self._fill_view()
+            case ExchangePaused():
+                self._resting = True
+                return self.following.rest()
+            case ExchangeResumed():
+                self._resting = False
+                return self.following.catch_up()
             case Started(genesis=genesis):
                 return self.publisher.record(Kind.START, genesis)
             case ForkSeen(proof=proof):
                 return self._ban(proof)
+            case Configured(record=record):
+                record = replace(record, round=self.round)
+                return self.publisher.record(Kind.CONFIGURATION, record.pack())
+            case Labelled(name=name, nonce=nonce):
+                model = replica_hash(self.served)
+                label = LabelRecord(round=self.round, nonce=nonce, model=model, name=name)
+                return self.publisher.record(Kind.LABEL, label.pack())
 
     # Rounds --------------------------------------------------------------------------------------
 
@@ -245,11 +282,11 @@ class AgentCore:
         ]
         return Intake(tuple(entrants), tuple(left))
 
-    def _weigh(self, merged: Merged) -> list[Effect]:
-        """Score the contributors, then try the merge on the hold-out data."""
+    def _weigh(self, merged: Merged, candidate: Vector) -> list[Effect]:
+        """Score the contributors, then try what would be committed on the hold-out data."""
         outlook = self._look_around(merged)
-        effects = self._score(merged) if outlook is Outlook.TOGETHER else self._renew()
-        self._merged = merged
+        effects = self._score(merged) if outlook is Outlook.TOGETHER else self._renew(outlook)
+        self._merged, self._candidate = merged, candidate
         if outlook is Outlook.APART:
             why = "this device stands apart from most of its view, which it renews first"
             return effects + self._conclude(Verdict(False, why), math.nan, math.nan)
@@ -260,15 +297,16 @@ class AgentCore:
             why = "the rule asks for no hold-out test"
             return effects + self._conclude(Verdict(True, why), math.nan, math.nan)
         self._phase = Phase.GATING
-        return [*effects, Evaluate(current=self.params, candidate=merged.vector)]
+        return [*effects, Evaluate(current=self.params, candidate=candidate)]
 
     def _conclude(self, verdict: Verdict, before: float, after: float) -> list[Effect]:
         """Commit the merge or keep the own parameters; log it. Losses in nats, nan for none."""
-        merged = self._merged
-        assert merged is not None, "a merge is judged once"
+        merged, candidate = self._merged, self._candidate
+        assert merged is not None and candidate is not None, "a merge is judged once"
         record = MergeRecord(
             round=self.round,
             rule=self._rule.name,
+            rule_version=self._rule.version,
             contributors=self._intake.contributors(merged),
             radius=merged.radius,
             result_hash=replica_hash(merged.vector),
@@ -282,15 +320,15 @@ class AgentCore:
             # Only a rule that judges its inputs has a radius that tells how far honest ones lie.
             radius = merged.radius if self._rule.uses_reputation else 0.0
             rest = bounded_rest(self.params, self.publisher.replica.vector, radius)
-            self.params = merged.vector + rest
-            self.served = merged.vector
+            self.params = candidate + rest
+            self.served = candidate
         self._outcome = (0 if self._trial else len(self._intake.entrants), verdict.commit)
-        self._merged = None
+        self._merged = self._candidate = None
         return [*self.publisher.record(Kind.MERGE, record.pack()), self._train()]
 
     def _train(self) -> Effect:
         self._phase = Phase.TRAINING
-        return Train(params=self.params)
+        return Train(params=self.params, round=self.round, committed=self._outcome[1])
 
     def _publish(self, params: Vector) -> list[Effect]:
         self.params = params
@@ -312,7 +350,14 @@ class AgentCore:
         if not self._rule.uses_reputation:
             return Outlook.TOGETHER
         own = [entrant.peer for entrant in self._intake.entrants].index(self.peer_id)
-        return self._standpoint.see(float(merged.distances[own]), merged.radius)
+        others = np.delete(merged.distances, own)
+        place = Place(
+            most=float(merged.distances[own]),
+            radius=merged.radius,
+            farthest=float(others[np.isfinite(others)].max(initial=0.0)),
+            learnt=float(distances_to([self._voting[own]], self._swarm.initial)[0]),
+        )
+        return self._standpoint.see(place)
 
     def _score(self, merged: Merged) -> list[Effect]:
         """Judge every replica by how far it is from most of the others, also in quarantine."""
@@ -381,7 +426,7 @@ class AgentCore:
         return self.reputation.may_return(peer, self.round)
 
     def _fill_view(self) -> list[Effect]:
-        if len(self._view.following) == self._swarm.policy.view_size:
+        if len(self._view.following) == self._swarm.view_size:
             return []
         return self._apply(self._view.fill(self._candidates()))
 
@@ -389,10 +434,10 @@ class AgentCore:
         candidates = [other for other in self._candidates() if other != peer]
         return self._apply(self._view.drop(peer, candidates))
 
-    def _renew(self) -> list[Effect]:
+    def _renew(self, outlook: Outlook) -> list[Effect]:
         """Replace random slots, whoever holds them: most of the view may be lying."""
         effects: list[Effect] = []
-        for _ in range(RENEWED_SLOTS):
+        for _ in range(RENEWED_SLOTS[outlook]):
             following = self._view.following
             if following:
                 effects += self._replace(following[int(self._rng.integers(len(following)))])
@@ -427,6 +472,8 @@ class AgentCore:
             frame = unpack_frame(raw, self._swarm.limits)
         except PeerError as error:
             return self._refuse(sender, Refusal(sender, error.reason, error.detail))
+        if self._resting and isinstance(frame, HeadFrame | FollowFrame | WantFrame):
+            return []  # who asks will ask again, and we shall
         match frame:
             case EntryFrame(envelope=envelope):
                 refusal = self.following.accept(sender, envelope, self.round)

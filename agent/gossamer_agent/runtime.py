@@ -15,7 +15,7 @@ Control frames (roster, heads, addresses) are none of the core's business and go
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Final, TypeAlias
@@ -38,9 +38,10 @@ from gossamer_agent.events import (
 from gossamer_agent.groups import first_of_ours
 from gossamer_agent.learner import Vector
 from gossamer_agent.learning import Computation, LocalLearning
+from gossamer_agent.pulse import Pulse, Work
 from gossamer_agent.round import AgentCore
 from gossamer_agent.store import FeedStore
-from gossamer_agent.tally import Judge, RoundRecord, Tally, chosen_loss
+from gossamer_agent.tally import Judge, RoundRecord, Tally, chosen_score
 from gossamer_crypto.identity import PeerId
 from gossamer_transport.errors import Unreachable
 from gossamer_transport.network import Network
@@ -54,6 +55,9 @@ INLINE_PARAMETERS_MAX: Final = 1 << 16
 Control: TypeAlias = Callable[[PeerId, bytes], Awaitable[None]]
 """(who signed or sent it, control frame). Must not raise for what a peer sent."""
 
+Due: TypeAlias = Callable[[], Awaitable[Sequence[Event]]]
+"""What the core is told when a round is due: `RoundDue`, or what a pause makes of it."""
+
 
 class AgentRuntime:
     """One agent at work. The caller opens network and store, and closes them after `run`.
@@ -63,8 +67,9 @@ class AgentRuntime:
     serving. control: takes the control frames; without it the core refuses them. judge: measures
     the served parameters after each round. refused: how often bytes of peers were refused, by
     reason. last_round: the newest round that ended. kept: the newest entry that is durable.
-    at_rest: whoever holds it may read the core, in any thread. Raises ValueError for an interval
-    that is not positive.
+    at_rest: whoever holds it may read the core, in any thread. due: asked before each round. pulse:
+    what is under way, for a watchdog. first: what the core is told before anything else but
+    `Started`. Raises ValueError for an interval that is not positive.
     """
 
     def __init__(
@@ -80,11 +85,15 @@ class AgentRuntime:
         control: Control | None = None,
         judge: Judge | None = None,
         tally: Tally | None = None,
+        pulse: Pulse | None = None,
+        due: Due | None = None,
+        first: Sequence[Event] = (),
     ) -> None:
         if not round_interval_s > 0:
             raise ValueError("rounds need an interval above 0 s")
         self.core = core
         self.tally = tally or Tally()
+        self.pulse = pulse or Pulse()
         self.refused = self.tally.refused
         self.last_round: RoundDone | None = None
         self.kept = core.publisher.feed.head
@@ -99,6 +108,8 @@ class AgentRuntime:
         self._control = control
         self._judge = judge
         self._gate: EvaluateDone | None = None  # of the running round
+        self._due = _always if due is None else due
+        self._first = first
         self._in_thread = learning.learner.contract.parameters > INLINE_PARAMETERS_MAX
         self._one_at_a_time = trio.CapacityLimiter(1)
 
@@ -119,6 +130,8 @@ class AgentRuntime:
                 nursery.start_soon(self._keep_time, sender)
                 if self.core.publisher.feed.head is None:
                     await self._handle(Started(genesis=self._genesis), nursery, sender)
+                for event in self._first:
+                    await self._handle(event, nursery, sender)
                 async for event in receiver:
                     await self._handle(event, nursery, sender)
 
@@ -144,16 +157,24 @@ class AgentRuntime:
         """
         due = trio.current_time()
         while True:
+            self.pulse.timer(due)
             await trio.sleep_until(due)
+            told = await self._due()
+            self.pulse.timer(None)  # from here on it waits for the core's task, which has bounds
+            for event in told:
+                if not isinstance(event, RoundDue):
+                    await events.send(event)
             await events.send(PeersSeen(peers=self._network.peers()))
-            await events.send(RoundDue())
+            if RoundDue() in told:
+                await events.send(RoundDue())
             late_s = trio.current_time() - due
             due += self._round_interval_s * (late_s // self._round_interval_s + 1)
 
     async def _compute(self, asked: Computation, events: trio.MemorySendChannel[Event]) -> None:
-        answer = await trio.to_thread.run_sync(
-            self._learning.compute, asked, limiter=self._one_at_a_time
-        )
+        with self.pulse.during(Work.COMPUTATION, trio.current_time()):
+            answer = await trio.to_thread.run_sync(
+                self._learning.compute, asked, limiter=self._one_at_a_time
+            )
         await events.send(answer)
 
     # Effects -------------------------------------------------------------------------------------
@@ -165,13 +186,16 @@ class AgentRuntime:
             return
         if isinstance(event, EvaluateDone):
             self._gate = event
-        for effect in await self._effects(event):
+        with self.pulse.during(Work.EVENT, trio.current_time()):
+            effects = await self._effects(event)
+        for effect in effects:
             if isinstance(effect, Computation):
                 nursery.start_soon(self._compute, effect, events)
             elif isinstance(effect, RoundDone):
                 self._conclude(effect, nursery)
             else:
-                await self._perform(effect)
+                with self.pulse.during(Work.EVENT, trio.current_time()):
+                    await self._perform(effect)
 
     def _enough(self) -> bool:
         return self._rounds is not None and self.tally.rounds >= self._rounds
@@ -203,13 +227,14 @@ class AgentRuntime:
     def _conclude(self, done: RoundDone, nursery: trio.Nursery) -> None:
         self.last_round = done
         self.tally.round_done(done)
-        loss, self._gate = chosen_loss(self._gate, done), None
+        score, self._gate = chosen_score(self._gate, done), None
         record = partial(
             RoundRecord,
             round=done.round,
             merged=done.merged,
             committed=done.committed,
-            holdout_loss=loss,
+            holdout_loss=None if score is None else score.loss,
+            holdout_accuracy=None if score is None else score.accuracy,
             bytes_sent=self.tally.bytes_sent,
             seconds=trio.current_time() - (self.tally.begun_s or 0.0),
         )
@@ -221,5 +246,10 @@ class AgentRuntime:
     async def _measure(
         self, judge: Judge, served: Vector, record: Callable[..., RoundRecord]
     ) -> None:
-        accuracy = await trio.to_thread.run_sync(judge, served, limiter=self._one_at_a_time)
+        with self.pulse.during(Work.COMPUTATION, trio.current_time()):
+            accuracy = await trio.to_thread.run_sync(judge, served, limiter=self._one_at_a_time)
         self.tally.history.append(record(accuracy=accuracy))
+
+
+async def _always() -> Sequence[Event]:
+    return (RoundDue(),)

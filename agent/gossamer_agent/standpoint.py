@@ -1,23 +1,44 @@
 """Whether this device belongs to the majority that it sees; if not, who is right? Pure.
 
 Theory of operation. A merge follows the majority of its inputs. The own input is the one that is
-surely honest; if it lies so far from most others that any other peer would lose all marks for it,
-then either most of the view lies, as chance or a siege can make it, or this device has gone astray.
-The first is put right by other neighbours, so for some rounds nothing is merged, nobody is judged,
-and some of the view is renewed in each. Who still stands apart after that meets the same majority
-everywhere, and gives in: it merges again, but judges nobody until it is back.
+surely honest. It stands apart when most others are
+
+- so far from it that any other peer would lose all marks for it (`reputation`), or
+- several times as far as they used to be: honest neighbours do not jump, or
+- while nothing is usual yet, many times as far as all that this device has learnt so far: nobody
+  can have come that far in the same time.
+
+Then either most of the view lies, as chance or a siege can make it, or this device has gone astray.
+The first is put right by other neighbours, so for some rounds nothing is merged,
+nobody is judged, and some of the view is renewed in each. Who still stands apart after that meets
+the same majority everywhere and gives in: for a while it merges with any majority, judges nobody
+and goes on renewing its view; then what it met is usual. Where the others do not agree either it
+waits longer before it gives in: somebody out there lies.
 """
 
 from __future__ import annotations
 
+import math
+from collections import deque
+from dataclasses import dataclass
 from enum import Enum
+from statistics import median
 from typing import Final
 
 APART_RADII: Final = 8.0
-"""From here on the own input stands apart: where other peers get no marks (`reputation`)."""
+"""From here on an input stands apart from the majority: where other peers get no marks."""
+JUMP: Final = 3.0
+"""Most are so many times as far as they were."""
+TOO_FAR: Final = 8.0
+"""Most are so many times as far as all that a new device has learnt."""
+BACK: Final = 2.0
+"""Who stood apart is back when most are so many times nearer than when that began."""
 PATIENCE_ROUNDS: Final = 8
-RENEWED_SLOTS: Final = 2
-"""Slots of the view that are renewed in each round apart."""
+PATIENCE_IN_DISCORD_ROUNDS: Final = 24
+DOUBT_ROUNDS: Final = 16
+"""So long who gave in follows any majority: it may have met a siege, which ends."""
+_MEMORY_ROUNDS: Final = 8
+_MEMORY_MIN: Final = 3
 
 
 class Outlook(Enum):
@@ -28,16 +49,64 @@ class Outlook(Enum):
     GIVING_IN = "giving in"  # merge, but judge nobody
 
 
+RENEWED_SLOTS: Final = {Outlook.TOGETHER: 0, Outlook.APART: 2, Outlook.GIVING_IN: 1}
+"""Slots of the view that are renewed in a round."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where the own input is among those of a merge; all in one unit, 0 for unknown.
+
+    most: radius of the ball around it that holds most of the votes. radius: the smallest such ball
+    around any input. farthest: the largest of the others. learnt: how far it is from genesis.
+    """
+
+    most: float
+    radius: float
+    farthest: float
+    learnt: float
+
+
 class Standpoint:
     """Counts the rounds that this device stands apart. One merge each round."""
 
     def __init__(self) -> None:
         self._rounds = 0
+        self._back_at = math.inf
+        self._doubtful = 0
+        self._usual: deque[float] = deque(maxlen=_MEMORY_ROUNDS)
 
-    def see(self, distance: float, radius: float) -> Outlook:
-        """The own input's distance in a merge, and the merge's radius; 0 for none."""
-        if distance <= APART_RADII * radius or radius <= 0.0:
-            self._rounds = 0
+    def see(self, place: Place) -> Outlook:
+        """What to make of the own place in the merge of this round."""
+        if self._doubtful == 0 and not self._apart(place):
+            self._rounds, self._back_at = 0, math.inf
+            self._usual.append(place.most)
             return Outlook.TOGETHER
-        self._rounds += 1
-        return Outlook.APART if self._rounds <= PATIENCE_ROUNDS else Outlook.GIVING_IN
+        if self._doubtful == 0:
+            if self._rounds == 0:
+                self._back_at = place.most / BACK
+            self._rounds += 1
+            if self._rounds <= self._patience(place):
+                return Outlook.APART
+            self._rounds, self._back_at, self._doubtful = 0, math.inf, DOUBT_ROUNDS
+            self._usual.clear()
+        self._doubtful -= 1
+        self._usual.append(place.most)  # what is met everywhere is usual
+        return Outlook.GIVING_IN
+
+    def _patience(self, place: Place) -> int:
+        if place.farthest > APART_RADII * place.radius:
+            return PATIENCE_IN_DISCORD_ROUNDS
+        return PATIENCE_ROUNDS
+
+    def _apart(self, place: Place) -> bool:
+        if place.radius <= 0.0:
+            return False
+        if place.most > min(self._back_at, APART_RADII * place.radius):
+            return True
+        if self._knows_what_is_usual():
+            return place.most > JUMP * median(self._usual)
+        return place.most > TOO_FAR * place.learnt
+
+    def _knows_what_is_usual(self) -> bool:
+        return len(self._usual) >= _MEMORY_MIN

@@ -8,8 +8,8 @@ missing keys and values out of range, each in one line that names the file, the 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, field, fields
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
 from importlib.resources.abc import Traversable
 from typing import Any, Final, TypeVar
 
@@ -17,6 +17,7 @@ from gossamer_agent.errors import ConfigError
 
 _FILE_BYTES_MAX = 64 * 1024
 ABOUT: Final = "about"  # metadata key: what a key means, for a reader of the file
+ALLOWED: Final = "allowed"  # metadata key: type and range in words
 _TABLE = "table"  # metadata key: the record of a table
 _CHECK = "check"
 
@@ -26,36 +27,52 @@ _Check = Callable[[object], object]
 
 def number(low: float, high: float, *, default: Any = MISSING, about: str = "") -> Any:
     """Declare a float from `low` to `high`, both allowed."""
+    allowed = f"a number from {low:,.12g} to {high:,.12g}"
 
     def check(value: object) -> float:
         # bool is an int to Python, never to a reader of TOML.
         if isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high:
             return float(value)
-        raise ValueError(f"must be a number from {low:,g} to {high:,g}, not {value!r:.40}")
+        raise ValueError(f"must be {allowed}, not {_shown(value)}")
 
-    return _declare(check, default, about)
+    return _declare(check, default, about, allowed)
 
 
 def whole(low: int, high: int, *, default: Any = MISSING, about: str = "") -> Any:
     """Declare an int from `low` to `high`, both allowed."""
+    allowed = f"a whole number from {low:,} to {high:,}"
 
     def check(value: object) -> int:
         if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
             return value
-        raise ValueError(f"must be a whole number from {low:,} to {high:,}, not {value!r:.40}")
+        raise ValueError(f"must be {allowed}, not {_shown(value)}")
 
-    return _declare(check, default, about)
+    return _declare(check, default, about, allowed)
 
 
 def text(length_max: int, *choices: str, default: Any = MISSING, about: str = "") -> Any:
     """Declare a str of printable characters; one of `choices` if there are any."""
+    allowed = " or ".join(map(repr, choices)) or f"a text of 1 to {length_max} characters"
 
     def check(value: object) -> str:
         if choices and value not in choices:
-            raise ValueError(f"must be {' or '.join(map(repr, choices))}")
+            raise ValueError(f"must be {allowed}")
         return _printable(value, length_max)
 
-    return _declare(check, default, about)
+    return _declare(check, default, about, allowed)
+
+
+def checked_text(
+    length_max: int, check_one: Callable[[str], None], *, default: Any = MISSING, about: str = ""
+) -> Any:
+    """Declare a str of printable characters; `check_one` raises ValueError for a bad one."""
+
+    def check(value: object) -> str:
+        found = _printable(value, length_max)
+        check_one(found)
+        return found
+
+    return _declare(check, default, about, f"a text of 1 to {length_max} characters")
 
 
 def texts(
@@ -70,17 +87,18 @@ def texts(
 
     Its message follows the text: "... is not an address".
     """
+    allowed = f"a list of at most {count_max} texts"
 
     def check(value: object) -> tuple[str, ...]:
         if not isinstance(value, list) or len(value) > count_max:
-            raise ValueError(f"must be a list of at most {count_max} texts, not {value!r:.40}")
+            raise ValueError(f"must be {allowed}, not {_shown(value)}")
         found = tuple(_printable(item, length_max) for item in value)
         if check_one is not None:
             for item in found:
                 check_one(item)
         return found
 
-    return _declare(check, default, about)
+    return _declare(check, default, about, allowed)
 
 
 def flag(*, default: Any = MISSING, about: str = "") -> Any:
@@ -89,9 +107,9 @@ def flag(*, default: Any = MISSING, about: str = "") -> Any:
     def check(value: object) -> bool:
         if isinstance(value, bool):
             return value
-        raise ValueError(f"must be true or false, not {value!r:.40}")
+        raise ValueError(f"must be true or false, not {_shown(value)}")
 
-    return _declare(check, default, about)
+    return _declare(check, default, about, "true or false")
 
 
 def table(record: type[Any]) -> Mapping[str, Any]:
@@ -99,8 +117,18 @@ def table(record: type[Any]) -> Mapping[str, Any]:
     return {_TABLE: record}
 
 
-def _declare(check: _Check, default: Any, about: str) -> Any:
-    return field(default=default, metadata={_CHECK: check, ABOUT: about})
+def table_of(spec: Field[Any]) -> type[Any] | None:
+    """The record of a field that holds a table; None for a plain key."""
+    record: type[Any] | None = spec.metadata.get(_TABLE)
+    return record
+
+
+def _declare(check: _Check, default: Any, about: str, allowed: str) -> Any:
+    return field(default=default, metadata={_CHECK: check, ABOUT: about, ALLOWED: allowed})
+
+
+def _shown(value: object) -> str:
+    return f"{value!r:.40}"
 
 
 def _printable(value: object, length_max: int) -> str:
@@ -113,6 +141,11 @@ def _printable(value: object, length_max: int) -> str:
 
 def read_toml(file: Traversable, label: str) -> dict[str, object]:
     """The parsed file. Raises ConfigError that begins with `label`."""
+    return parse_toml(read_bytes(file, label), label)
+
+
+def read_bytes(file: Traversable, label: str) -> bytes:
+    """The file, at most 64 KiB of it. Raises ConfigError that begins with `label`."""
     try:
         with file.open("rb") as opened:
             raw = opened.read(_FILE_BYTES_MAX + 1)
@@ -120,7 +153,7 @@ def read_toml(file: Traversable, label: str) -> dict[str, object]:
         raise ConfigError(f"{label}: cannot be read: {error.strerror}") from error
     if len(raw) > _FILE_BYTES_MAX:
         raise ConfigError(f"{label}: larger than {_FILE_BYTES_MAX} bytes")
-    return parse_toml(raw, label)
+    return raw
 
 
 def parse_toml(raw: bytes, label: str) -> dict[str, object]:
@@ -132,28 +165,62 @@ def parse_toml(raw: bytes, label: str) -> dict[str, object]:
         raise ConfigError(f"{label}: not a TOML file: {error}") from error
 
 
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with one key. path: names of its tables, then its own."""
+
+    path: tuple[str, ...]
+    text: str
+
+    def line(self, where: str) -> str:
+        """One line that names the file and the tables."""
+        return ": ".join((where, *(f"[{name}]" for name in self.path[:-1]), self.text))
+
+
 def build(record: type[_Record], settings: Mapping[str, object], where: str) -> _Record:
     """Check every key of a table and return the record it describes. Raises ConfigError."""
-    known = {spec.name: spec for spec in fields(record)}  # type: ignore[arg-type]
+    for problem in find_problems(record, settings):
+        raise ConfigError(problem.line(where))
+    return _made(record, settings)
+
+
+def find_problems(
+    record: type[Any], settings: Mapping[str, object], above: tuple[str, ...] = ()
+) -> Iterator[Problem]:
+    """Everything that is wrong with a table; `above` are the names of the tables it lies in."""
+    known = {spec.name: spec for spec in fields(record)}
     for key in settings:
         if key not in known:
-            raise ConfigError(f"{where}: unknown key {key!r}; known are {', '.join(known)}")
-    values: dict[str, object] = {}
+            text = f"unknown key {key!r:.80}; known are {', '.join(known)}"
+            yield Problem((*above, key), text)
     for key, spec in known.items():
-        if key in settings:
-            values[key] = _value(spec, settings[key], where)
-        elif spec.default is MISSING and spec.default_factory is MISSING:
-            raise ConfigError(f"{where}: the key {key!r} is missing")
+        inner = table_of(spec)
+        if key not in settings:
+            if spec.default is MISSING and spec.default_factory is MISSING:
+                yield Problem((*above, key), f"the key {key!r} is missing")
+        elif inner is not None:
+            value = settings[key]
+            if isinstance(value, dict):
+                yield from find_problems(inner, value, (*above, key))
+            else:
+                yield Problem((*above, key), f"{key} must be a table, written [{key}]")
+        else:
+            try:
+                spec.metadata[_CHECK](settings[key])
+            except ValueError as error:
+                yield Problem((*above, key), f"{key} {error}")
+
+
+def _made(record: type[_Record], settings: Mapping[str, object]) -> _Record:
+    """The record of a table without problems."""
+    values = {
+        spec.name: _value(spec, settings[spec.name])
+        for spec in fields(record)  # type: ignore[arg-type]
+        if spec.name in settings
+    }
     return record(**values)
 
 
-def _value(spec: Field[Any], value: object, where: str) -> object:
-    record = spec.metadata.get(_TABLE)
-    if record is not None:
-        if not isinstance(value, dict):
-            raise ConfigError(f"{where}: {spec.name} must be a table, written [{spec.name}]")
-        return build(record, value, f"{where}: [{spec.name}]")
-    try:
-        return spec.metadata[_CHECK](value)
-    except ValueError as error:
-        raise ConfigError(f"{where}: {spec.name} {error}") from None
+def _value(spec: Field[Any], value: Any) -> object:
+    inner = table_of(spec)
+    return spec.metadata[_CHECK](value) if inner is None else _made(inner, value)

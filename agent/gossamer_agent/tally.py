@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from gossamer_agent.events import EvaluateDone, RoundDone
-from gossamer_agent.learner import Vector
+from gossamer_agent.learner import Score, Vector
 from gossamer_crypto.errors import Reason
 
 ROUNDS_KEPT: Final = 512
@@ -26,7 +26,8 @@ Judge: TypeAlias = Callable[[Vector], float]
 class RoundRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One round that ended. merged: how many replicas were merged; 0: fewer than the quorum.
 
-    holdout_loss: nats, of the parameters that the gate chose; None for a round without a gate.
+    holdout_loss, holdout_accuracy: on the hold-out samples (nats; 0..1), of the parameters that the
+    gate chose; None for a round without a gate.
     accuracy: of the served parameters on the test data; None where there are none. bytes_sent:
     by the agent to its followers and followed peers, since the start. seconds: since the start.
     """
@@ -38,6 +39,7 @@ class RoundRecord(msgspec.Struct, frozen=True, kw_only=True):
     accuracy: float | None
     bytes_sent: int
     seconds: float
+    holdout_accuracy: float | None = None
 
 
 @dataclass(slots=True)
@@ -63,8 +65,8 @@ class Tally:
         self.gate_refusals += done.merged > 0 and not done.committed
 
 
-def chosen_loss(gate: EvaluateDone | None, done: RoundDone) -> float | None:
-    """The hold-out loss of what a round went on with; None if it judged nothing."""
+def chosen_score(gate: EvaluateDone | None, done: RoundDone) -> Score | None:
+    """The hold-out score of what a round went on with; None if it judged nothing."""
     if gate is None or done.merged == 0:
         return None
-    return gate.candidate.loss if done.committed else gate.current.loss
+    return gate.candidate if done.committed else gate.current

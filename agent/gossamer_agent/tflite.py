@@ -32,14 +32,14 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from gossamer_agent.contract import Contract
+from gossamer_agent.contract import CLASSIFICATION, REGRESSION, Contract
 from gossamer_agent.errors import DataError, ModelError
 from gossamer_agent.learner import (
     BATCH_MAX,
     DivergedError,
-    Labels,
     Samples,
     Score,
+    Targets,
     Trained,
     Training,
     Vector,
@@ -55,7 +55,7 @@ _INFER_BATCH: Final = 256
 # Two threads that redirect descriptor 2 at once would leave it redirected.
 _CHATTER_LOCK: Final = threading.Lock()
 
-# Signature -> (inputs, outputs); element types by input or output name.
+# Signature -> (inputs, outputs). All are float32 but the classes y.
 _SIGNATURES: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "init": ((), ("weights",)),
     "infer": (("weights", "x"), ("logits",)),
@@ -63,7 +63,6 @@ _SIGNATURES: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "grad_clipped": (("weights", "x", "y", "clip"), ("loss_sum", "grad_sum", "norms")),
 }
 _OPTIONAL: Final = frozenset({"grad_clipped"})
-_INTEGERS: Final = frozenset({"y"})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,7 +131,7 @@ class TfliteLearner:
                 raise ModelError(f"init returns shape {first.shape}, grad takes ({size},)")
             if not is_finite(first):
                 raise ModelError("init returns values that are not finite")
-            x, y = np.zeros((2, *shape), np.float32), np.zeros(2, np.int32)
+            x, y = np.zeros((2, *shape), np.float32), _targets_of_zeros(details["y"])
             logits = self._runners["infer"](weights=first, x=x)["logits"]
             gradient = self._grad(first, x, y)[1]
             if "grad_clipped" in self._runners:
@@ -143,7 +142,12 @@ class TfliteLearner:
             raise ModelError(f"infer returns shape {logits.shape} for 2 samples, not (2, classes)")
         if gradient.shape != (size,):
             raise ModelError(f"grad returns shape {gradient.shape}, not ({size},)")
-        contract = Contract("classification", int(logits.shape[1]), shape, size, bound)
+        task, outputs = CLASSIFICATION, int(logits.shape[1])
+        if y.ndim == 2:
+            task = REGRESSION
+            if y.shape[1] != outputs:
+                raise ModelError(f"infer has {outputs} outputs, y of grad has {y.shape[1]}")
+        contract = Contract(task, outputs, shape, size, bound)
         first.flags.writeable = False
         return contract, first
 
@@ -178,8 +182,8 @@ class TfliteLearner:
             raise ModelError("the model's output is not finite for these parameters")
         return logits
 
-    def grad(self, params: Vector, x: Vector, y: Labels) -> tuple[float, Vector]:
-        """Mean loss and gradient float32 [P] of one batch, x float32 [n, ...], y int32 [n].
+    def grad(self, params: Vector, x: Vector, y: Targets) -> tuple[float, Vector]:
+        """Mean loss and gradient float32 [P] of one batch, x float32 [n, ...], y as in `Samples`.
 
         n is 1..1024. Raises DivergedError when loss or gradient is not finite.
         """
@@ -187,7 +191,7 @@ class TfliteLearner:
         self._check_batch(x, y)
         return self._checked_grad(params, x, y)
 
-    def _checked_grad(self, params: Vector, x: Vector, y: Labels) -> tuple[float, Vector]:
+    def _checked_grad(self, params: Vector, x: Vector, y: Targets) -> tuple[float, Vector]:
         try:
             with self._lock:
                 loss, gradient = self._grad(params, x, y)
@@ -205,7 +209,7 @@ class TfliteLearner:
             raise _does_not_run(error) from None
         return outputs
 
-    def grad_clipped(self, params: Vector, x: Vector, y: Labels, clip: float) -> ClippedGradient:
+    def grad_clipped(self, params: Vector, x: Vector, y: Targets, clip: float) -> ClippedGradient:
         """Sum of clipped per-sample gradients, for DP-SGD. ModelError if the file lacks it."""
         if "grad_clipped" not in self._runners:
             raise ModelError("the model has no signature grad_clipped")
@@ -231,9 +235,11 @@ class TfliteLearner:
         return sgd(self._checked_grad, params, data, settings, rng, bound=bound)
 
     def evaluate(self, params: Vector, data: Samples) -> Score:
-        """Mean cross-entropy in nats and accuracy on `data`."""
+        """Mean cross-entropy in nats and accuracy on `data`; of a regression see `Score`."""
         data.check(self._contract)
         logits = self.infer(params, data.x).astype(np.float64)
+        if self._contract.task == REGRESSION:
+            return squared_error(logits, data.y)
         shifted = logits - logits.max(axis=1, keepdims=True)
         log_sum = np.log(np.exp(shifted).sum(axis=1))
         losses = log_sum - shifted[np.arange(len(data)), data.y]
@@ -248,15 +254,49 @@ class TfliteLearner:
         if not np.isfinite(x).all():
             raise DataError("samples hold a value that is not finite")
 
-    def _check_batch(self, x: Vector, y: Labels) -> None:
+    def _check_batch(self, x: Vector, y: Targets) -> None:
         self._check_inputs(x)
+        if self._contract.task == REGRESSION:
+            wanted = (len(x), self._contract.classes)
+            if y.dtype != np.float32 or y.shape != wanted or not np.isfinite(y).all():
+                raise DataError(f"targets must be finite float32 {wanted}, not {y.dtype} {y.shape}")
+            self._check_batch_size(x)
+            return
         if y.dtype != np.int32 or y.shape != (len(x),):
             raise DataError(f"labels must be int32 ({len(x)},), not {y.dtype} {y.shape}")
-        if len(x) > BATCH_MAX:
-            raise DataError(f"a batch of {len(x)} exceeds {BATCH_MAX}")
+        self._check_batch_size(x)
         classes = self._contract.classes
         if int(y.min()) < 0 or int(y.max()) >= classes:
             raise DataError(f"labels must be 0..{classes - 1}, not {y.min()}..{y.max()}")
+
+    def _check_batch_size(self, x: Vector) -> None:
+        if len(x) > BATCH_MAX:
+            raise DataError(f"a batch of {len(x)} exceeds {BATCH_MAX}")
+
+
+def squared_error(predicted: npt.NDArray[np.float64], wanted: Targets) -> Score:
+    """Score of a regression, both [n, outputs].
+
+    blind: the loss of answering zero, but at least 1, the variance of targets that were scaled as
+    they should be: a device whose own targets lie close together must not refuse honest merges.
+    """
+    targets = wanted.astype(np.float64)
+    loss = float(((predicted - targets) ** 2).mean())
+    spread = float(((targets - targets.mean(axis=0)) ** 2).mean())
+    explained = 1.0 - loss / spread if spread > 0 else 0.0
+    blind = max(1.0, float((targets**2).mean()))
+    return Score(loss, max(0.0, explained), len(targets), blind)
+
+
+def infer_only(content: bytes, x: Vector) -> Vector:
+    """What a baked file answers to x float32 [n, ...]. ModelError if it does not run."""
+    with _native_chatter_hidden():
+        interpreter = _open(runtime(), content)
+        try:
+            answer: Vector = interpreter.get_signature_runner("infer")(x=x)["logits"].copy()
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise _does_not_run(error) from None
+    return answer
 
 
 # Loading -----------------------------------------------------------------------------------------
@@ -320,7 +360,8 @@ def _mistyped(runners: Mapping[str, Any]) -> Iterator[str]:
     for name, runner in runners.items():
         details = {**runner.get_output_details(), **runner.get_input_details()}
         for tensor, info in details.items():
-            wanted = np.dtype(np.int32 if tensor in _INTEGERS else np.float32)
+            regression = tensor == "y" and len(info["shape_signature"]) == 2
+            wanted = np.dtype(np.int32 if tensor == "y" and not regression else np.float32)
             if np.dtype(info["dtype"]) != wanted:
                 yield f"{name}: {tensor} is {np.dtype(info['dtype'])}, needs {wanted}"
         if name == "init":
@@ -329,11 +370,21 @@ def _mistyped(runners: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name}: weights must be one flat vector"
         if len(details["x"]["shape"]) < 2 or details["x"]["shape_signature"][0] != -1:
             yield f"{name}: x must have a dynamic batch as its first dimension"
-        elif "y" in details and list(details["y"]["shape_signature"]) != [-1]:
-            yield f"{name}: y must have one dynamic dimension"
+        elif "y" in details and not _is_label_shape(list(details["y"]["shape_signature"])):
+            yield f"{name}: y must be classes [n] or targets [n, outputs] with a dynamic n"
         shapes.add((tuple(details["weights"]["shape"]), tuple(details["x"]["shape_signature"])))
     if len(shapes) > 1:
         yield "the signatures disagree about the shapes of weights or x"
+
+
+def _is_label_shape(shape: list[int]) -> bool:
+    return shape == [-1] or (len(shape) == 2 and shape[0] == -1 and shape[1] > 0)
+
+
+def _targets_of_zeros(y: Mapping[str, Any]) -> Targets:
+    """Two labels for a trial run, for the input `y` of `grad`."""
+    outputs = [int(size) for size in y["shape_signature"][1:]]
+    return np.zeros((2, *outputs), np.float32 if outputs else np.int32)
 
 
 def _does_not_run(error: Exception) -> ModelError:

@@ -11,11 +11,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from gossamer_agent.learner import Labels, Vector
+from gossamer_agent.learner import Targets, Vector
 
 
 class GradientPath(Protocol):
-    def __call__(self, weights: Vector, x: Vector, y: Labels) -> tuple[float, Vector]: ...
+    def __call__(self, weights: Vector, x: Vector, y: Targets) -> tuple[float, Vector]: ...
 
 
 class DirectGradient:
@@ -30,7 +30,7 @@ class DirectGradient:
         self._loss, self._gradient = (int(outputs[name]["index"]) for name in ("loss", "grad"))
         self._batch = 0
 
-    def __call__(self, weights: Vector, x: Vector, y: Labels) -> tuple[float, Vector]:
+    def __call__(self, weights: Vector, x: Vector, y: Targets) -> tuple[float, Vector]:
         interpreter = self._interpreter
         if len(y) != self._batch:
             self._batch = 0
@@ -53,7 +53,7 @@ class RunnerGradient:
     def __init__(self, runner: Any) -> None:
         self._runner = runner
 
-    def __call__(self, weights: Vector, x: Vector, y: Labels) -> tuple[float, Vector]:
+    def __call__(self, weights: Vector, x: Vector, y: Targets) -> tuple[float, Vector]:
         out = self._runner(weights=weights, x=x, y=y)
         return float(np.ravel(out["loss"])[0]), out["grad"].copy()
 

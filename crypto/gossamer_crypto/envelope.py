@@ -52,6 +52,8 @@ class Kind(IntEnum):
     MERGE = 4  # the record of one merge, for auditors
     STANDING = 5  # a peer was quarantined or released
     BAN = 6  # a peer was shut out for good; with the fork proof
+    CONFIGURATION = 7  # the settings that the device works with from here on
+    LABEL = 8  # the owner gave the model a name
 
 
 _KINDS = {int(kind): kind for kind in Kind}

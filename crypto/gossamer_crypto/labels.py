@@ -34,6 +34,8 @@ ENTRY: Final = _label("entry")
 CHECKPOINT: Final = _label("checkpoint")
 COSIGN: Final = _label("cosign")
 FORK_PROOF: Final = _label("fork-proof")
+RECEIPT: Final = _label("receipt")
+HOLDOUT: Final = _label("holdout")
 
 LABELS: Final[Mapping[str, bytes]] = MappingProxyType(
     {
@@ -56,6 +58,8 @@ LABELS: Final[Mapping[str, bytes]] = MappingProxyType(
         "checkpoint": CHECKPOINT,
         "cosign": COSIGN,
         "fork-proof": FORK_PROOF,
+        "receipt": RECEIPT,
+        "holdout": HOLDOUT,
     }
 )
 """Name -> `b"gossamer/v1/<name>\\0"`, every label there is."""

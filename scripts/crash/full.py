@@ -67,10 +67,10 @@ def fill(disk: Path, *, leave: int = 0) -> Path:
     return ballast
 
 
-def full(folder: Path, times: int = 3) -> Iterator[Finding]:
+def full(folder: Path, times: int = 3, *, at_start: bool = True) -> Iterator[Finding]:
     """Fill the disk of a running agent `times` times, once before it starts, and make it read-only.
 
-    folder: an empty one.
+    folder: an empty one. at_start: False leaves out the disk that is full when the agent starts.
     """
     (folder / "disk").mkdir()
     with mounted(folder / "disk") as disk:
@@ -81,7 +81,8 @@ def full(folder: Path, times: int = 3) -> Iterator[Finding]:
         for number in range(times):
             yield _while_running(agent, disk, leave=number * 50_000)
         agent.end()
-        yield _at_start(agent, disk)
+        if at_start:
+            yield _at_start(agent, disk)
         (folder / "frozen").mkdir()
         with mounted(folder / "frozen", read_only=disk) as frozen:
             yield _frozen(frozen / "device")

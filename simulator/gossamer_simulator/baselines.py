@@ -8,25 +8,39 @@ there, with the parameters before.
 from __future__ import annotations
 
 from contextlib import suppress
-from statistics import fmean
+from dataclasses import dataclass
 
 import numpy as np
 
 from gossamer_agent.learner import DivergedError, Learner, Samples, Vector
+from gossamer_simulator.own_data import OwnTest
 from gossamer_simulator.peers import SimulatedPeer, stream
 from gossamer_simulator.scenario import Scenario
 
 
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """A device that learnt by itself: accuracy on the test rows, and on its own kind of data."""
+
+    accuracy: float
+    own: float | None
+
+
 def local_only(
-    scenario: Scenario, learner: Learner, honest: list[SimulatedPeer], test: Samples
-) -> float:
-    """Mean test accuracy of the honest devices, each trained on its own data only."""
-    accuracies = []
-    for index, peer in enumerate(honest):
+    scenario: Scenario,
+    learner: Learner,
+    honest: list[SimulatedPeer],
+    test: Samples,
+    own_tests: list[OwnTest | None],
+) -> list[Alone]:
+    """The honest devices, each trained on its own data only."""
+    devices = []
+    for index, (peer, own) in enumerate(zip(honest, own_tests, strict=True)):
         chance = stream(scenario.seed, "alone", index)
         params = _trained(learner, peer.learning.training, scenario, scenario.rounds, chance)
-        accuracies.append(learner.evaluate(params, test).accuracy)
-    return fmean(accuracies)
+        of_own = None if own is None else own.accuracy(learner, params)
+        devices.append(Alone(learner.evaluate(params, test).accuracy, of_own))
+    return devices
 
 
 def central(

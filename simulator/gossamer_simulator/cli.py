@@ -22,6 +22,7 @@ Examples:
   gossamer simulate --byzantine 0.2 --rule mean        and nothing holds them back
   gossamer simulate --byzantine 0.2 --attack sleeper:15:alie
   gossamer simulate --scenario my.toml --seed 3        settings and attackers from a file
+  gossamer simulate --interval 30 --rounds 336 --hours "22:00-06:00|" --outages 0.1
   gossamer simulate --data mine.npz --model mine.tflite --partition subject
 """
 
@@ -52,10 +53,36 @@ Examples:
 @click.option("--latency", default=50.0, show_default=True, help="One-way delay in ms.")
 @click.option("--churn", default=0.0, show_default=True, help="Share of rounds a peer is offline.")
 @click.option(
+    "--interval",
+    default=1.0,
+    show_default=True,
+    help="Minutes of the devices' lives from round to round; nights and budgets go by them.",
+)
+@click.option(
+    "--hours",
+    default="",
+    metavar="SPANS",
+    help='When devices learn, as in "22:00-06:00"; | between spans that they take in turn.',
+)
+@click.option(
+    "--outages", default=0.0, show_default=True, help="Share of the time a device has no power."
+)
+@click.option(
+    "--heat", default=0.0, show_default=True, help="Share of devices too hot in the afternoon."
+)
+@click.option(
+    "--budgets",
+    default="none",
+    show_default=True,
+    metavar="MB",
+    help="What binds devices: none, profile, or megabytes a day of network[:flash], as in 20:50.",
+)
+@click.option(
     "--profile",
     default="mixed",
     show_default=True,
-    help="Devices: a profile (see `gossamer profile list`), or mixed Raspberry Pis.",
+    help="Devices: a profile (see `gossamer profile list`), several with numbers, as in"
+    " pi-zero-2w:9,pi-4:3, or mixed: four Raspberry Pis in turn.",
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of all chance.")
 @click.option(

@@ -27,6 +27,7 @@ from gossamer_agent.data import (
     read_columns,
 )
 from gossamer_agent.errors import DataError
+from gossamer_agent.learner import Targets
 
 DIGITS = "digits"
 DIGITS_SCALE = 16.0
@@ -36,27 +37,29 @@ _READ = ("x", "y", "subject", "device", "is_test")
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Rows that belong together: `x` float32[n, ...], `y` int32[n]."""
+    """Rows that belong together: `x` float32[n, ...], `y` int32[n] or float32[n, outputs]."""
 
     x: Floats
-    y: Labels
+    y: Targets
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Training rows `x` float32[n, ...], `y` int32[n], `device` int32[n] or None, and a test split.
+    """Training rows `x`, `y` as in `Split`, `device` int32[n] or None, and a test split.
 
     `device` is the file's `subject` or `device`, renumbered 0, 1, 2, ... in sorted order of its
-    values. `warnings` are lines for the user: the data can be used, but probably not as intended.
+    values; `test_device` are those of the test rows. `warnings` are lines for the user: the data
+    can be used, but probably not as intended.
     """
 
     name: str
     x: Floats
-    y: Labels
+    y: Targets
     device: Labels | None
     classes: int
     test: Split
     warnings: tuple[str, ...] = ()
+    test_device: Labels | None = None
 
 
 def load_dataset(reference: str, rng: np.random.Generator, test_share: float = 0.2) -> Dataset:
@@ -90,9 +93,10 @@ def load_dataset(reference: str, rng: np.random.Generator, test_share: float = 0
         x=x[train],
         y=y[train],
         device=None if device is None else device[train],
-        classes=int(y.max()) + 1,
+        classes=int(y.max()) + 1 if y.ndim == 1 else y.shape[1],
         test=Split(x[is_test], y[is_test]),
         warnings=warnings,
+        test_device=None if device is None else device[is_test],
     )
 
 

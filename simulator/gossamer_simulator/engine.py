@@ -9,7 +9,7 @@ and learning are the product's own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -39,6 +39,7 @@ from gossamer_simulator.clock import ROUND_INTERVAL, SECOND, EventHeap, round_at
 from gossamer_simulator.links import Links
 from gossamer_simulator.metrics import Metrics, Sample, Trace, quarantine_rates
 from gossamer_simulator.peers import SimulatedPeer, SimulatedSwarm, stream
+from gossamer_simulator.resting import ENTRY_FLASH_BYTES, Resting
 from gossamer_simulator.scenario import Scenario
 from gossamer_transport.errors import DivergedError
 from gossamer_transport.replica import replica_hash
@@ -141,8 +142,21 @@ class Engine:
                 return
             assert happening.sender is not None
             self.trace.delivered(now, happening.sender, happening.peer, event.frame)
-        self._tell(now, happening.peer, event)
+        if peer.resting is None:
+            self._tell(now, happening.peer, event)
+        else:
+            self._tell_resting(now, happening.peer, event, peer.resting)
         self.announcing.after(now, happening.peer, event)
+
+    def _tell_resting(self, now: int, index: int, event: Event, resting: Resting) -> None:
+        """As `_tell`, to a device that counts bytes and asks its governor before each round."""
+        if isinstance(event, Received):
+            resting.network_bytes += len(event.frame)
+        told: Sequence[Event] = (event,)
+        if isinstance(event, RoundDue):
+            told = resting.tick(now / ROUND_INTERVAL * 60 * self._scenario.interval)
+        for one in told:
+            self._tell(now, index, one)
 
     def _tell(self, now: int, index: int, event: Event) -> None:
         peer = self.peers[index]
@@ -160,6 +174,8 @@ class Engine:
                 self._send(now, index, peer, receiver, frame)
             case Append(entry=entry):
                 peer.store.append(entry)
+                if peer.resting is not None:
+                    peer.resting.flash_bytes += entry.size + ENTRY_FLASH_BYTES
             case Merge() | Evaluate() | Train():
                 self._compute(now, index, peer, effect)
             case Refused(reason=reason):
@@ -176,6 +192,8 @@ class Engine:
             return
         if peer.attack is None:
             self.metrics.sent(len(frame))
+        if peer.resting is not None:
+            peer.resting.network_bytes += len(frame)
         happening = _Happening(
             self._index[receiver], Received(sender=peer.core.peer_id, frame=frame), index
         )
@@ -188,14 +206,15 @@ class Engine:
         if isinstance(asked, Train) and isinstance(answer, TrainDone) and peer.row is not None:
             self._cabal.watch(peer.row, asked.params, answer.params)
             self.trace.trained(now, index, replica_hash(answer.params))
-        took_ns = round(self._cost_ms(peer.profile.speed, asked) * 1e6)
+        steps = peer.learning.settings.steps
+        took_ns = round(self._cost_ms(peer.profile.speed, asked, steps) * 1e6)
         self._heap.push(now + took_ns, _Happening(index, answer))
 
-    def _cost_ms(self, speed: Speed, asked: Computation) -> float:
-        """What a computation takes on a device of this speed."""
+    def _cost_ms(self, speed: Speed, asked: Computation, steps: int) -> float:
+        """What a computation takes on a device of this speed. steps: of a training."""
         match asked:
             case Train():
-                return speed.train_step_ms * self._scenario.local_steps
+                return speed.train_step_ms * steps
             case Evaluate():
                 return speed.train_step_ms
             case Merge(inputs=inputs):
@@ -207,7 +226,9 @@ class Engine:
     def _sample(self, round_: int) -> Sample:
         agents = [peer.agent for peer in self.honest() if peer.agent is not None]
         accuracies = tuple(
-            self._learner.evaluate(agent.served, self._test).accuracy for agent in agents
+            peer.learning.learner.evaluate(peer.agent.served, self._test).accuracy
+            for peer in self.honest()
+            if peer.agent is not None
         )
         reputation = []
         for peer in self.peers:

@@ -3,7 +3,8 @@
 `iid` deals rows at random. `dirichlet:A` deals each class in proportions drawn from Dir(A), the
 usual model of label skew (Yurochkin et al. 2019; Li et al., "Federated Learning on Non-IID Data
 Silos", 2022): A = 100 is nearly IID, A = 0.1 leaves most peers two or three classes. `subject`
-keeps the rows of one device, person or place together, as the data set names them.
+keeps the rows of one device, person or place together, as the data set names them. In a regression
+the rows are ordered by their first target and its tenths stand for classes.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from gossamer_agent.errors import ConfigError, DataError
+from gossamer_agent.learner import Targets
 
 Rows: TypeAlias = npt.NDArray[np.int64]
 
 ROWS_PER_PEER_MIN = 4
 ALPHA_MIN, ALPHA_MAX = 1e-3, 1e6
+TARGET_BINS = 10
 SPECS = "iid, dirichlet:A (for example dirichlet:0.5) or subject"
 
 
@@ -41,7 +44,7 @@ def check_spec(spec: str) -> None:
 
 def partition(
     spec: str,
-    y: npt.NDArray[np.int32],
+    y: Targets,
     device: npt.NDArray[np.int32] | None,
     peers: int,
     rng: np.random.Generator,
@@ -76,9 +79,10 @@ def _iid(rows: int, peers: int, rng: np.random.Generator) -> list[Rows]:
     return [np.asarray(part) for part in np.array_split(order, peers)]
 
 
-def _dirichlet(
-    alpha: float, y: npt.NDArray[np.int32], peers: int, rng: np.random.Generator
-) -> list[Rows]:
+def _dirichlet(alpha: float, y: Targets, peers: int, rng: np.random.Generator) -> list[Rows]:
+    if y.ndim == 2:
+        ranks = np.argsort(np.argsort(y[:, 0], kind="stable"), kind="stable")
+        y = ranks * TARGET_BINS // len(y)
     shares: list[list[Rows]] = [[] for _ in range(peers)]
     for label in np.unique(y):
         rows = rng.permutation(np.flatnonzero(y == label)).astype(np.int64)

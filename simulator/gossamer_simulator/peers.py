@@ -11,9 +11,11 @@ from gossamer_agent.data import split_holdout
 from gossamer_agent.events import Event
 from gossamer_agent.learner import Learner, Samples
 from gossamer_agent.learning import Computation, LocalLearning
-from gossamer_agent.profile import Profile, load_profile
+from gossamer_agent.profile import Profile
 from gossamer_agent.round import AgentCore, Swarm
 from gossamer_agent.store.memory import MemoryStore
+from gossamer_agent.training.own import for_device, own_learner
+from gossamer_agent.usefulness import Sticky
 from gossamer_crypto.epoch import FixedEpoch
 from gossamer_crypto.errors import GossamerError
 from gossamer_crypto.feed import FeedWriter
@@ -33,11 +35,12 @@ from gossamer_simulator.attackers.plans import (
 from gossamer_simulator.attackers.recruits import Plot, Recruit, Taint
 from gossamer_simulator.attackers.whitewash import Whitewasher
 from gossamer_simulator.churn import absences
+from gossamer_simulator.profile_mix import profile_of
+from gossamer_simulator.resting import Resting, outages
 from gossamer_simulator.scenario import Scenario
 from gossamer_transport.limits import Limits
 from gossamer_transport.view import no_inviter
 
-MIXED_PROFILES = ("pi-zero-2w", "pi-3b", "pi-4", "pi-5")
 SWARM_NAME = "simulation"
 
 
@@ -47,7 +50,8 @@ class SimulatedPeer:
 
     learning: what an honest device would compute; taint: what an attacker computes instead.
     siege: who it can reach at first, where somebody keeps the others from it.
-    failure: why its agent ended before the swarm did; None while it runs.
+    failure: why its agent ended before the swarm did; None while it runs. resting: what makes it
+    pause, if anything does.
     """
 
     name: str
@@ -61,6 +65,7 @@ class SimulatedPeer:
     taint: Taint | None = None
     siege: Siege | None = None
     failure: GossamerError | None = None
+    resting: Resting | None = None
 
     def compute(self, asked: Computation, round_: int) -> Event:
         """What its agent asked for, in this round of the swarm."""
@@ -102,6 +107,13 @@ def build_swarm(scenario: Scenario, learner: Learner, slices: list[Samples]) -> 
     chance = stream(scenario.seed, "swarm")
     identities = [Identity.from_seed(chance.bytes(32)) for _ in slices]
     epoch_secret = chance.bytes(32)
+    learner = own_learner(
+        learner,
+        scenario.model,
+        scenario.policy,
+        personal_steps=scenario.personal_steps,
+        ditto=scenario.ditto,
+    )
     initial = learner.init()
     genesis = Genesis(
         name=SWARM_NAME,
@@ -196,6 +208,7 @@ class _Builder:
             core, taint = recruit.core(), recruit.taint(learning)
             if plan.has_spare_identity:
                 core = Whitewasher(core, None, plan.lies, plan.attack.rounds)
+        off = self._outages(index)
         return SimulatedPeer(
             name=_name(index),
             core=core,
@@ -203,10 +216,25 @@ class _Builder:
             row=plans[:index].count(None) if plan is None else None,
             learning=learning,
             taint=taint,
-            profile=_profile(self.scenario.profile, index),
-            absences=absences(chance, self.scenario.churn, self.scenario.rounds),
+            profile=profile_of(self.scenario.profile, index),
+            absences=[
+                *absences(chance, self.scenario.churn, self.scenario.rounds),
+                *off,
+            ],
             store=MemoryStore(),
+            resting=self._resting(index, off) if plan is None else None,
         )
+
+    def _outages(self, index: int) -> list[tuple[int, int]]:
+        scenario = self.scenario
+        chance = stream(scenario.seed, "outages", index)
+        return outages(chance, scenario.outages, scenario.rounds, scenario.interval)
+
+    def _resting(self, index: int, off: list[tuple[int, int]]) -> Resting | None:
+        if not self.scenario.rests:
+            return None
+        profile = profile_of(self.scenario.profile, index)
+        return Resting(self.scenario, profile, index, sum(end - first for first, end in off))
 
     def spare(
         self, index: int, identity: Identity, plan: Plan, owner: SimulatedPeer
@@ -230,17 +258,24 @@ class _Builder:
 
     def _learning(self, training: Samples, holdout: Samples, index: int) -> LocalLearning:
         return LocalLearning(
-            learner=self.learner,
+            learner=for_device(self.learner),
             training=training,
             holdout=holdout,
-            settings=self.scenario.training,
+            settings=self.scenario.training_of(index),
             rng=stream(self.scenario.seed, "learning", index),
+            options=self.scenario.options,
         )
 
     def _agent(self, identity: Identity, chance: np.random.Generator) -> AgentCore:
         swarm = self.plot.swarm
         feed = FeedWriter(identity, swarm.swarm_id, swarm.epochs, chance.bytes)
-        return AgentCore(peer_id=identity.peer_id, swarm=swarm, feed=feed, rng=chance)
+        return AgentCore(
+            peer_id=identity.peer_id,
+            swarm=swarm,
+            feed=feed,
+            rng=chance,
+            sticky=Sticky(self.scenario.follow),
+        )
 
     def _recruit(self, plan: Plan, identity: Identity, chance: np.random.Generator) -> Recruit:
         return Recruit(
@@ -255,9 +290,3 @@ class _Builder:
 
 def _name(index: int) -> str:
     return f"peer-{index:02d}"
-
-
-def _profile(name: str, index: int) -> Profile:
-    if name == "mixed":
-        return load_profile(MIXED_PROFILES[index % len(MIXED_PROFILES)])
-    return load_profile(name)

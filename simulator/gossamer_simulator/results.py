@@ -48,10 +48,26 @@ class MeanRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OwnData:
+    """Accuracy of what honest peers serve, personal parts included, on data like their own.
+
+    With `subject` on the test rows that a peer's subjects recorded, otherwise on all test rows,
+    where classes count as among its training rows. per_peer_last: null where there are none such.
+    """
+
+    mean: Share
+    min: Share
+    per_peer_last: Series = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Baselines:
-    """What the swarm is compared with. local_only: mean over devices that learn alone."""
+    """What the swarm is compared with. local_only: mean over devices that learn alone;
+    local_only_own: these on data like their own.
+    """
 
     local_only: Share | None = None
+    local_only_own: OwnData | None = None
     central: Share | None = None
     mean_rule: MeanRule | None = None
 
@@ -145,15 +161,21 @@ class Ledger:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One simulation; see the module's docstring."""
+    """One simulation; see the module's docstring.
+
+    rested: share of their rounds that honest peers did not begin, by what made them rest; a round
+    may count for several.
+    """
 
     config: dict[str, Any]
     accuracy: Accuracy
     bytes: Bytes
     messages: Count
+    own_data: OwnData | None = None
     baselines: Baselines = field(default_factory=Baselines)
     refused: dict[str, Count] = field(default_factory=dict)
     gate: Gate | None = None
+    rested: dict[str, Share] = field(default_factory=dict)
     quarantine: Quarantine | None = None
     backdoor: Backdoor = field(default_factory=Backdoor)
     victim: Victim | None = None

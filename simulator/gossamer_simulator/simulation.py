@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import resource
 import time
-from dataclasses import asdict, dataclass
+from collections import Counter
+from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import Any
 
-from gossamer_agent.errors import DataError
+from gossamer_agent.errors import DataError, ModelError
 from gossamer_agent.learner import Learner, Samples
+from gossamer_agent.learners.own_data import brings_data
 from gossamer_agent.models import SYNTHETIC, load_learner
 from gossamer_agent.synthetic import make_samples
 from gossamer_crypto.errors import GossamerError
@@ -18,6 +20,7 @@ from gossamer_simulator.baselines import central, local_only
 from gossamer_simulator.datasets import load_dataset
 from gossamer_simulator.engine import Engine, Progress
 from gossamer_simulator.metrics import quarantine_rates, share, verdicts
+from gossamer_simulator.own_data import OwnTest, own_tests
 from gossamer_simulator.partitions import partition
 from gossamer_simulator.peers import SimulatedSwarm, build_swarm, stream
 from gossamer_simulator.scenario import Scenario
@@ -28,12 +31,16 @@ SYNTHETIC_ROWS = 32  # of each peer, and of the test set
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """What a scenario needs before it can run: a model and everybody's data."""
+    """What a scenario needs before it can run: a model and everybody's data.
+
+    own: what each peer's accuracy on its own kind of data is measured on; empty: not measured.
+    """
 
     learner: Learner
     slices: list[Samples]
     test: Samples
     warnings: tuple[str, ...]
+    own: list[OwnTest | None] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,11 @@ def prepare(scenario: Scenario) -> Setup:
     learner = load_learner(scenario.model)
     if scenario.model == SYNTHETIC:
         return _synthetic_setup(scenario, learner)
+    if brings_data(learner):
+        raise ModelError(
+            f"model {scenario.model!r} brings its own data, which cannot be dealt out to peers; "
+            "start one device for each client (gossamer init, gossamer join)"
+        )
     data = load_dataset(scenario.data, stream(scenario.seed, "test split"))
     training, test = Samples(data.x, data.y), Samples(data.test.x, data.test.y)
     for samples in (training, test):
@@ -80,6 +92,7 @@ def prepare(scenario: Scenario) -> Setup:
         slices=[training.take(rows) for rows in parts],
         test=test,
         warnings=(*scenario.warnings, *data.warnings),
+        own=own_tests(scenario.partition, data, parts),
     )
 
 
@@ -115,8 +128,10 @@ def add_baselines(
 ) -> None:
     """Put what the swarm is held against into the result: alone, central, the plain mean."""
     honest = list(finished.engine.honest())
+    alone = local_only(scenario, setup.learner, honest, setup.test, _own_tests(setup, finished))
     baselines: dict[str, Any] = {
-        "local_only": local_only(scenario, setup.learner, honest, setup.test),
+        "local_only": fmean(one.accuracy for one in alone),
+        "local_only_own": _own_of([one.own for one in alone]),
         "central": central(scenario, setup.learner, honest, setup.test),
     }
     if scenario.rule != BASELINE_RULE:
@@ -145,6 +160,7 @@ def result_of(scenario: Scenario, setup: Setup, finished: Run) -> dict[str, Any]
             "per_round_max": [max(sample.accuracies) for sample in samples],
             "per_peer_last": list(last),
         },
+        "own_data": _own_data(setup, finished),
         "baselines": {},
         "bytes": {
             "per_peer_round": metrics.bytes_sent / (honest * scenario.rounds),
@@ -154,6 +170,7 @@ def result_of(scenario: Scenario, setup: Setup, finished: Run) -> dict[str, Any]
         "messages": metrics.messages,
         "refused": {str(reason): metrics.refused[reason] for reason in sorted(metrics.refused)},
         "gate": {"merges": metrics.merges, "refused": metrics.gate_refusals},
+        "rested": _rested(scenario, engine),
         "quarantine": _quarantine(engine),
         "backdoor": {"success_rate": _backdoor(setup, finished)},
         "victim": _victim(finished),
@@ -166,6 +183,33 @@ def result_of(scenario: Scenario, setup: Setup, finished: Run) -> dict[str, Any]
         "trace_hash": engine.trace.hexdigest(),
         "warnings": [*setup.warnings, *finished.warnings],
     }
+
+
+def _own_tests(setup: Setup, finished: Run) -> list[OwnTest | None]:
+    """Of the honest peers, in their order."""
+    if not setup.own:
+        return [None for _ in finished.engine.honest()]
+    peers = zip(finished.engine.peers, setup.own, strict=False)  # spare identities come last
+    return [own for peer, own in peers if peer.attack is None]
+
+
+def _own_data(setup: Setup, finished: Run) -> dict[str, Any] | None:
+    """How good honest peers are on their own kind of data, at the end."""
+    tests = _own_tests(setup, finished)
+    return _own_of(
+        [
+            None if own is None else own.accuracy(peer.learning.learner, peer.agent.served)
+            for peer, own in zip(finished.engine.honest(), tests, strict=True)
+            if peer.agent is not None
+        ]
+    )
+
+
+def _own_of(per_peer: list[float | None]) -> dict[str, Any] | None:
+    measured = [accuracy for accuracy in per_peer if accuracy is not None]
+    if not measured:
+        return None
+    return {"mean": fmean(measured), "min": min(measured), "per_peer_last": per_peer}
 
 
 def _cost() -> dict[str, float]:
@@ -185,6 +229,18 @@ def _ledger(simulated: SimulatedSwarm) -> dict[str, Any]:
         "entries": sum(report.entries for report in reports),
         "verified": all(report.ok for report in reports),
     }
+
+
+def _rested(scenario: Scenario, engine: Engine) -> dict[str, float]:
+    """Shares of the rounds of all honest peers, by kind of pause; "outage" is one of them."""
+    ticks: Counter[str] = Counter()
+    resting = [peer for peer in engine.honest() if peer.resting is not None]
+    for peer in resting:
+        assert peer.resting is not None, "chosen so"
+        ticks.update(peer.resting.rested)
+        ticks["outage"] += peer.resting.rounds_off
+    due = len(resting) * scenario.rounds
+    return {str(kind): count / due for kind, count in sorted(ticks.items()) if count}
 
 
 def _quarantine(engine: Engine) -> dict[str, Any]:
@@ -215,9 +271,12 @@ def _backdoor(setup: Setup, finished: Run) -> float | None:
     trigger = finished.simulated.trigger
     if trigger is None:
         return None
-    agents = [peer.agent for peer in finished.engine.honest()]
-    served = [agent.served for agent in agents if agent is not None]
-    rates = [trigger.success_rate(setup.learner, params, setup.test) for params in served]
+    served = [
+        (peer.learning.learner, peer.agent.served)
+        for peer in finished.engine.honest()
+        if peer.agent is not None
+    ]
+    rates = [trigger.success_rate(learner, params, setup.test) for learner, params in served]
     known = [rate for rate in rates if rate is not None]
     return fmean(known) if known else None
 

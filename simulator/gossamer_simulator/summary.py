@@ -43,8 +43,10 @@ def _accuracy_table(result: Result, console: Console) -> Table:
     accuracy, baselines = result.accuracy, result.baselines
     among = f"{percent(accuracy.min)} to {percent(accuracy.max)} by peer"
     mean_rule = baselines.mean_rule.mean if baselines.mean_rule else None
+    own = None if result.own_data is None else result.own_data.mean
     rows: list[tuple[str, float | None, str, str]] = [
         ("swarm", accuracy.mean, "bold blue", among),
+        ("own data", own, "", _own_remark(result)),
         ("plain mean", mean_rule, "red", "same attack, no robust merge"),
         ("alone", baselines.local_only, "", "a device with its own data"),
         ("central", baselines.central, "", "all data in one place"),
@@ -63,6 +65,15 @@ def _accuracy_table(result: Result, console: Console) -> Table:
             bar = [Text(symbol * round(value * width), style=style)] if width >= 4 else []
             table.add_row(Text(name, style=style), percent(value), *bar, remark)
     return table
+
+
+def _own_remark(result: Result) -> str:
+    """Of the row on own data: the worst peer, and what devices alone reach there."""
+    if result.own_data is None:
+        return ""
+    alone = result.baselines.local_only_own
+    told = f"on data like a peer's own, at least {percent(result.own_data.min)}"
+    return told if alone is None else f"{told}; alone {percent(alone.mean)}"
 
 
 def _quarantine_table(result: Result) -> Table:
@@ -127,6 +138,9 @@ def _cost_table(result: Result) -> Table:
     if result.gate is not None:
         merges = counted(result.gate.merges, "merge")
         table.add_row("merged", f"{merges}, {result.gate.refused:,} of them refused by the gate")
+    if result.rested:
+        shares = ", ".join(f"{kind} {percent(share)}" for kind, share in result.rested.items())
+        table.add_row("rested", f"{shares} of the rounds")
     if result.ledger is not None:
         table.add_row("log", _ledger_text(result.ledger.entries, result.ledger.verified))
     if result.cpu_seconds is not None:

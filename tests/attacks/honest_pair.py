@@ -39,7 +39,7 @@ WARM_ROUNDS = 8
 SWARM_NAME = "greenhouse-of-secrets"
 SETTINGS = {
     r"^# round_interval_s =.*": "round_interval_s = 0.5",
-    r"^announce_interval_s =.*": "announce_interval_s = 2.0",
+    r"^# announce_interval_s =.*": "announce_interval_s = 2.0",
 }
 
 

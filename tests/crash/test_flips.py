@@ -34,7 +34,7 @@ ROWS = [(bytes([number]), b"value %d" % number * 9) for number in range(5)]
 @pytest.mark.slow
 @pytest.mark.skipif(not has_strace(), reason="strace is missing or may not trace")
 def test_every_flip_is_found_or_harmless(memory: Path) -> None:
-    findings = [*flips(memory, 600)]
+    findings = [*flips(memory, 400)]
     assert [finding for finding in findings if finding.problems] == []
     assert len({finding.kind for finding in findings}) >= 8
 

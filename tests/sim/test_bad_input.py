@@ -131,7 +131,7 @@ def test_both_names_of_the_column_of_subjects_work(
 
 def test_an_unknown_model(gossamer: Gossamer) -> None:
     line = refused(gossamer, ExitCode.MODEL, "--model", "gpt")
-    assert "model 'gpt' is unknown; use one of softmax, mlp, mlp-wide, synthetic or a path" in line
+    assert "model 'gpt' is unknown; use one of softmax, mlp, mlp-wide, cnn, conv1d, text" in line
 
 
 def test_a_model_file_that_is_not_there(gossamer: Gossamer) -> None:

@@ -23,7 +23,7 @@ PATIENCE_S = 60.0
 HERE = "/ip4/127.0.0.1/tcp/0"
 SETTINGS = {
     r"^# round_interval_s =.*": "round_interval_s = 0.5",
-    r"^announce_interval_s =.*": "announce_interval_s = 2.0",
+    r"^# announce_interval_s =.*": "announce_interval_s = 2.0",
 }
 
 pytestmark = pytest.mark.slow

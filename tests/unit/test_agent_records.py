@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import struct
 from contextlib import suppress
 from dataclasses import replace
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,6 +25,7 @@ from gossamer_agent.records import (
     StandingRecord,
 )
 from gossamer_agent.reputation import Standing
+from gossamer_crypto.envelope import OVERHEAD_BYTES
 from gossamer_crypto.errors import FeedError, Reason
 from gossamer_crypto.identity import PeerId
 
@@ -36,7 +39,7 @@ CONTRIBUTORS = st.builds(
     step=COUNTS,
     replica_hash=HASHES,
     votes=st.integers(0, 2**32 - 1),
-    clip=FLOATS,
+    clip=st.floats(width=32),  # what a record keeps of it
     distance=FLOATS,
     loss=FLOATS,
     bounds=st.builds(
@@ -61,6 +64,7 @@ MERGES = st.builds(
     committed=st.booleans(),
     verdict=WORDS,
     left_out=st.lists(LEFT_OUT, max_size=3).map(tuple),
+    rule_version=st.integers(1, 2**32 - 1),
 )
 STANDINGS = st.builds(
     StandingRecord,
@@ -93,6 +97,7 @@ MERGE = MergeRecord(
     loss_after=-0.0,
     committed=True,
     verdict="loss 0.300, before 0.400",
+    rule_version=2,
     left_out=(LeftOut(peer=PeerId(b"q" * 32), step=3, reason="stale"),),
 )
 STANDING = StandingRecord(
@@ -153,9 +158,41 @@ def test_the_largest_merge_record_fits() -> None:
 
 
 def test_a_merge_of_nine_costs_little() -> None:
-    rows = tuple(replace(contributor(number), loss=1.5) for number in range(9))
+    """With an entry of a delta without its vector, 319 bytes, it is within 1 500."""
+    rows = tuple(contributor(number) for number in range(9))
+    alone = replace(MERGE, contributors=rows, left_out=()).pack()
+    assert len(alone) <= 9 * 84 + 140
+    assert 319 + OVERHEAD_BYTES + len(alone) <= 1500
+    busy = tuple(
+        replace(row, loss=1.5, bounds=Bounds(branch=rows[number % 2].peer))
+        for number, row in enumerate(rows)
+    )
     left = tuple(LeftOut(peer=row.peer, step=1, reason="quarantined") for row in rows[:4])
-    assert len(replace(MERGE, contributors=rows, left_out=left).pack()) <= 1500
+    assert len(replace(MERGE, contributors=busy, left_out=left).pack()) <= 1400
+
+
+def test_a_step_above_four_bytes_widens_its_column() -> None:
+    rows = tuple(replace(contributor(n), step=2**32 - 1) for n in range(4))
+    left = tuple(LeftOut(peer=row.peer, step=2**32 - 1, reason="stale") for row in rows)
+    small = replace(MERGE, contributors=rows, left_out=left)
+    more = (replace(rows[0], step=2**32), *rows[1:])
+    late = (replace(left[0], step=2**63 - 1), *left[1:])
+    large = replace(MERGE, contributors=more, left_out=late)
+    assert len(large.pack()) == len(small.pack()) + 4 * (4 + 4)
+    assert repr(MergeRecord.unpack(small.pack())) == repr(small)
+    assert repr(MergeRecord.unpack(large.pack())) == repr(large)
+
+
+def test_a_clip_factor_is_kept_as_the_float32_next_to_it() -> None:
+    third = replace(MERGE, contributors=(replace(contributor(1), clip=1 / 3),))
+    (row,) = MergeRecord.unpack(third.pack()).contributors
+    assert row.clip == float(np.float32(1 / 3)) != 1 / 3
+
+
+def test_the_version_of_the_rule_is_named() -> None:
+    assert MergeRecord.unpack(MERGE.pack()).rule_version == 2
+    for version in (0, -1, 2**32, "2", None):
+        assert refusal(MERGE, with_field(MERGE, 20, version)) is Reason.BAD_FRAME
 
 
 def test_losses_that_nobody_asked_for_cost_nothing() -> None:
@@ -168,15 +205,51 @@ def test_losses_that_nobody_asked_for_cost_nothing() -> None:
 
 def version_1(record: MergeRecord) -> bytes:
     """The record as the first version wrote it: the same columns and nothing after them."""
-    fields = msgspec.msgpack.decode(record.pack())[:12]
-    return msgspec.msgpack.encode([1, *fields[1:]])
+    return msgspec.msgpack.encode([1, *msgspec.msgpack.decode(version_2(record))[1:12]])
+
+
+def version_2(record: MergeRecord) -> bytes:
+    """The record as the second version wrote it: nothing left out, wide columns, no version."""
+    fields = msgspec.msgpack.decode(record.pack())[:20]
+    rows, left = record.contributors, record.left_out
+    fields[0] = 2
+    fields[4] = struct.pack(f">{len(rows)}Q", *(row.step for row in rows))
+    fields[7] = struct.pack(f">{len(rows)}d", *(row.clip for row in rows))
+    fields[14] = bytes(row.bounds.newcomer for row in rows)
+    fields[16] = fields[16] or bytes(2 * len(rows))
+    fields[18] = struct.pack(f">{len(left)}Q", *(each.step for each in left))
+    return msgspec.msgpack.encode(fields)
 
 
 @given(MERGES)
 def test_a_merge_record_of_version_1_is_read(record: MergeRecord) -> None:
     rows = tuple(replace(row, loss=math.nan, bounds=UNBOUNDED) for row in record.contributors)
-    old = replace(record, contributors=rows, verdict="", left_out=())
+    old = replace(record, contributors=rows, verdict="", left_out=(), rule_version=1)
     assert repr(MergeRecord.unpack(version_1(record))) == repr(old)
+
+
+@given(MERGES)
+def test_a_merge_record_of_version_2_is_read(record: MergeRecord) -> None:
+    old = replace(record, rule_version=1)
+    assert repr(MergeRecord.unpack(version_2(record))) == repr(old)
+
+
+def test_what_the_second_version_wrote_is_read_byte_by_byte() -> None:
+    head = "dc0014" + "02" + "07" + "a46d65616e"
+    raw = bytes.fromhex(head) + b"\xc4\x20" + b"p" * 32
+    raw += b"\xc4\x08" + bytes(7) + b"\x05" + b"\xc4\x20" + b"h" * 32 + b"\xc4\x04\0\x01\0\0"
+    raw += b"\xc4\x08" + struct.pack(">d", 1 / 3) + b"\xc4\x08?\xf0\0\0\0\0\0\0"
+    raw += b"\xc4\x18" + bytes(24) + b"\xc4\x20" + b"r" * 32 + b"\xc3"
+    raw += b"\xa2ok" + b"\xc4\x00" + b"\xc4\x01\x01" + b"\xc4\x20" + b"p" * 32
+    raw += b"\xc4\x02\0\x01" + b"\xc4\x20" + b"q" * 32 + b"\xc4\x08" + bytes(7) + b"\x03"
+    raw += b"\xa5stale"
+    record = MergeRecord.unpack(raw)
+    assert (record.round, record.rule, record.verdict, record.rule_version) == (7, "mean", "ok", 1)
+    (row,) = record.contributors
+    assert (row.step, row.clip, row.bounds) == (5, 1 / 3, Bounds(True, PeerId(b"p" * 32)))
+    assert record.left_out == (LeftOut(peer=PeerId(b"q" * 32), step=3, reason="stale"),)
+    for size in range(len(raw)):
+        assert refusal(MERGE, raw[:size]) is Reason.BAD_FRAME
 
 
 def test_what_the_first_version_wrote_is_read_byte_by_byte() -> None:
@@ -227,7 +300,7 @@ def test_every_cut_and_every_tail_is_refused(record: Record) -> None:
 @pytest.mark.parametrize("at", [*range(3, 10), 13, 14, 15, 16, 17, 18])
 @pytest.mark.parametrize("change", [b"", b"x" * 7, b"x" * 33, b"x" * 96], ids=len)
 def test_columns_that_differ_in_length_are_refused(at: int, change: bytes) -> None:
-    if change or at not in (13, 15):  # there may be no losses, and no branches
+    if change or at not in (13, 14, 15, 16):  # losses, newcomers and branches may be left out
         assert refusal(MERGE, with_field(MERGE, at, change)) is Reason.BAD_FRAME
 
 
@@ -239,7 +312,8 @@ def test_groups_that_are_not_named_are_refused() -> None:
 @pytest.mark.parametrize(
     ("at", "value"),
     [
-        (0, 3),
+        (0, 4),
+        (0, 2),
         (0, 1),
         (1, -1),
         (1, 1.5),

@@ -14,10 +14,11 @@ import pytest
 from gossamer_agent.audit.blame import blame
 from gossamer_agent.audit.counterfactual import counterfactual
 from gossamer_agent.audit.history import Gap, Merging, Step, history
-from gossamer_agent.audit.replay import Finding, Outcome, findings
+from gossamer_agent.audit.replay import Finding, LogAudit, Outcome, findings
 from gossamer_agent.audit.replicas import MissingInputError, Replicas
 from gossamer_agent.audit.terms import Terms
 from gossamer_agent.learner import Learner, Score
+from gossamer_agent.merge.rules import get_rule
 from gossamer_agent.records import MergeRecord
 from gossamer_crypto.envelope import Envelope, Kind, open_envelope
 from gossamer_crypto.genesis import Genesis
@@ -187,6 +188,38 @@ class TestLies:
         found = village.audit(village.lying(0, older))
         assert found[0].outcome is Outcome.DIFFERS
         assert "not the own replica" in found[0].why
+
+    def test_another_version_of_the_rule_is_neither_proven_nor_refuted(
+        self, village: Village
+    ) -> None:
+        log = village.lying(0, lambda r: replace(r, rule_version=7, result_hash=bytes(32)))
+        found = village.audit(log)
+        assert found[0].outcome is Outcome.OTHER_VERSION
+        assert found[0].why == (
+            "made by version 7 of rule gossamer, this program has"
+            f" {get_rule('gossamer').version}: cannot be replayed"
+        )
+        assert {finding.outcome for finding in found[1:]} == {Outcome.REPRODUCED}
+        account = LogAudit()
+        for finding in found:
+            account.count(finding)
+        assert account.ok
+        assert (len(account.other_version), account.reproduced) == (1, account.merges - 1)
+        told = blame(village.events(log), village.replicas(), village.terms)
+        assert (told.reproduced, told.exact) == (account.reproduced, False)
+        without = [village.world.peers[3]]
+        again = counterfactual(village.events(log), village.replicas(), village.terms, without)
+        assert again.lost == 1
+        assert "made by version 7" in next(iter(again.kept))
+
+    def test_a_lie_about_the_own_input_is_one_under_any_version(self, village: Village) -> None:
+        author = village.world.peers[0]
+
+        def alone(record: MergeRecord) -> MergeRecord:
+            rows = tuple(row for row in record.contributors if row.peer != author)
+            return replace(record, rule_version=7, contributors=rows)
+
+        assert village.audit(village.lying(0, alone))[0].outcome is Outcome.DIFFERS
 
     def test_a_record_that_is_none_is_a_gap(self, village: Village) -> None:
         log = [village.world.sealed(0, Kind.MERGE, b"\x93nonsense", seq=1)]

@@ -264,6 +264,66 @@ class TestProfile:
         assert ran.err.startswith("gossamer: no profile 'pi-9'")
 
 
+class TestProfileDetect:
+    def test_says_what_and_why(self, gossamer: Gossamer) -> None:
+        told = json.loads(gossamer("profile", "detect", "--json").out)
+        assert told["profile"] in json.loads(gossamer("profile", "list", "--json").out)
+        assert told["machine"]["cpus"] >= 1
+        ran = gossamer("profile", "detect")
+        assert re.search(rf"^profile +{told['profile']} \(", ran.out, re.M)
+        assert re.search(r"^because +\w", ran.out, re.M)
+
+
+class TestProfileCheck:
+    def test_a_right_one(self, gossamer: Gossamer) -> None:
+        ran = gossamer("profile", "check", "pi-4")
+        assert (ran.code, ran.err) == (0, "")
+        assert (
+            ran.out
+            == "pi-4: all right (Raspberry Pi 4 Model B, 2 GB or more over generic-aarch64)\n"
+        )
+        assert json.loads(gossamer("profile", "check", "pi-4", "--json").out)["ok"]
+
+    def test_a_wrong_one(self, gossamer: Gossamer, tmp_path: Path) -> None:
+        file = tmp_path / "my.toml"
+        file.write_text('base = "pi-4"\nround_interval_ms = 5\n[budget]\nblobs_mb = -1\n')
+        ran = gossamer("profile", "check", file)
+        assert ran.code == ExitCode.CONFIG
+        first, second = ran.out.splitlines()
+        assert first.startswith(f"{file}:2: wrong unit in 'round_interval_ms'; round_interval_s is")
+        assert second.startswith(f"{file}:4: [budget] blobs_mb must be a whole number from 0 to")
+        assert ran.err == f"gossamer: {file}: 2 wrong keys\n"
+        told = json.loads(gossamer("profile", "check", file, "--json").out)
+        assert [finding["line"] for finding in told["findings"]] == [2, 4]
+        assert told["findings"][0]["allowed"] == "a number from 0.1 to 86,400"
+
+
+class TestProfileCalibrate:
+    @pytest.mark.slow
+    def test_writes_what_it_measured(self, gossamer: Gossamer, tmp_path: Path) -> None:
+        file = tmp_path / "mine.toml"
+        ran = gossamer("profile", "calibrate", "--seconds", "1", "--write", file, "--json")
+        assert ran.code == 0
+        told = json.loads(ran.out)
+        shown = json.loads(gossamer("profile", "show", file, "--json").out)
+        assert shown["speed"] == told["measured"]["speed"]
+        assert (shown["figures"], shown["base"]) == ("measured", told["profile"])
+        assert gossamer("profile", "check", file).code == 0
+        assert "training steps" in ran.err
+
+    @pytest.mark.parametrize(
+        ("name", "said"),
+        [("x.txt", "must end in .toml"), ("gone/x.toml", "no such folder"), ("old.toml", "exists")],
+    )
+    def test_refuses_a_file_before_it_measures(
+        self, gossamer: Gossamer, tmp_path: Path, name: str, said: str
+    ) -> None:
+        (tmp_path / "old.toml").write_text("")
+        ran = gossamer("profile", "calibrate", "--write", tmp_path / name)
+        assert (ran.code, "measuring" in ran.err) == (ExitCode.CONFIG, False)
+        assert said in ran.err
+
+
 class TestModel:
     @pytest.mark.slow
     def test_checks_a_shipped_model(self, gossamer: Gossamer) -> None:

@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,24 @@ class TestAudit:
         ran = gossamer("log", "audit", VECTORS / "peer-03.log", "--model", "softmax")
         assert ran.code == ExitCode.MODEL
         assert "is not the one of swarm" in ran.err
+
+    def test_merges_of_another_version_of_the_rule_are_no_mismatch(
+        self, gossamer: Gossamer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from gossamer_agent.audit import remerge
+
+        rule = remerge.get_rule("gossamer")
+        later = replace(rule, version=rule.version + 1)
+        monkeypatch.setattr(remerge, "get_rule", lambda _: later)
+        ran = gossamer("log", "audit", VECTORS / "peer-03.log")
+        assert ran.code == 0
+        why = f"version {rule.version} of rule gossamer, this program has {later.version}"
+        assert "reproduced  0 (0 %), bit for bit" in ran.out
+        assert f"10  made by {why}: cannot be replayed" in ran.out
+        assert ran.out.splitlines()[-1].startswith("none of the merges can be made again here")
+        told = json.loads(gossamer("log", "audit", VECTORS / "peer-03.log", "--json").out)
+        assert (told["reproduced"], told["mismatched"], told["ok"]) == (0, [], True)
+        assert len(told["other_version"]) == 10
 
     def test_a_mismatch_is_told_with_its_round_and_ends_with_5(
         self, gossamer: Gossamer, monkeypatch: pytest.MonkeyPatch

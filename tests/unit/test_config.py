@@ -78,9 +78,11 @@ class TestWriting:
             write_config(tmp_path / "config.toml", config())
 
     def test_every_key_is_there_with_a_comment_above_it(self) -> None:
-        lines = config_text(config()).splitlines()
-        for record in (DeviceSettings, NetworkSettings, LearningSettings):
-            for spec in fields(record):
+        tables = re.split(r"^\[(\w+)\]$", config_text(config()), flags=re.MULTILINE)[1:]
+        by_name = dict(zip(tables[::2], tables[1::2], strict=True))
+        for table in fields(Config):
+            lines = by_name[table.name].splitlines()
+            for spec in fields(getattr(config(), table.name)):
                 (at,) = (
                     number
                     for number, line in enumerate(lines)
@@ -102,7 +104,7 @@ class TestReading:
     def test_what_is_not_said_has_a_default(self) -> None:
         found = parse_config(DEVICE.encode(), "x")
         assert found.network == NetworkSettings()
-        assert found.network.announce_interval_s == 15
+        assert found.network.announce_interval_s is None
         assert found.network.rotate_hours == 24
         assert found.learning == LearningSettings()
         assert found.device.test is None

@@ -57,7 +57,7 @@ def test_packing_is_injective(one: Contract, other: Contract) -> None:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"task": "regression"}, "task"),
+        ({"task": "ranking"}, "task"),
         ({"classes": 1}, "classes"),
         ({"classes": 1 << 17}, "classes"),
         ({"input_shape": ()}, "dimensions"),

@@ -168,7 +168,7 @@ def test_only_the_default_rule_uses_reputation_and_holdout() -> None:
         rule = get_rule(name)
         assert rule.name == name
         assert rule.uses_reputation == rule.uses_holdout == (name == "gossamer")
-        assert rule.uses_losses == (name == "ubar")
+        assert rule.uses_losses == (name in ("ubar", "weighted-median:accuracy"))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -198,7 +198,8 @@ def test_the_rules_of_self_centred_peers_alone_depend_on_who_merges(name: str) -
     rows = random_rows(8)
     rows += 2
     results = {merge(name, inputs_of(rows), peer(own)).vector.tobytes() for own in range(8)}
-    centred = name.endswith(("clipping", "clipped-gossip", "balance", "ubar"))
+    ends = ("clipping", "clipped-gossip", "balance", "ubar", "similarity")
+    centred = name.endswith(ends)
     assert (len(results) > 1) == (centred or name.startswith("bucketing"))
 
 
@@ -220,7 +221,7 @@ def test_values_at_the_largest_bound() -> None:
 
 
 def test_an_unknown_rule_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"unknown rule 'krumm'.*gossamer, mean, .*ubar; nnm"):
+    with pytest.raises(ConfigError, match=r"unknown rule 'krumm'.*gossamer, .*similarity; nnm"):
         get_rule("krumm")
     for name in ("nnm+gossamer", "nnm+ubar", "nnm+nnm+krum", "bucketing", "nnm+", "+krum", ""):
         with pytest.raises(ConfigError, match="unknown rule"):

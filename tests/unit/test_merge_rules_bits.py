@@ -18,7 +18,10 @@ from gossamer_agent.merge.result import Merged
 from gossamer_agent.merge.rules import get_rule, rule_names
 from gossamer_agent.merge.setting import Setting
 
-NAMES = tuple(name for name in rule_names() if name != "gossamer")  # it has its own
+WEIGHTED = tuple(name for name in rule_names() if name.startswith("weighted-median:"))
+NAMES = tuple(
+    name for name in rule_names() if name not in ("gossamer", *WEIGHTED)
+)  # these have their own
 
 
 def arrays_of(merged: Merged) -> list[bytes]:
@@ -27,6 +30,14 @@ def arrays_of(merged: Merged) -> list[bytes]:
 
 
 def of_the_literature() -> str:
+    return hash_of(NAMES)
+
+
+def of_the_weighted() -> str:
+    return hash_of(WEIGHTED)
+
+
+def hash_of(names: tuple[str, ...]) -> str:
     """A hash over many merges. Inputs are multiples of a power of two: no libm, no rounding."""
     rng = np.random.default_rng(6)
     digest = hashlib.sha256()
@@ -39,7 +50,7 @@ def of_the_literature() -> str:
             elif case == 2:
                 rows[5] *= 1000
             setting = Setting(own=4, round=3, loss_of=lambda row: abs(float(row[0]) - 0.25))
-            for name in NAMES:
+            for name in names:
                 merged = get_rule(name).merge(list(rows), setting)
                 for array in arrays_of(merged):
                     digest.update(array)
@@ -74,6 +85,7 @@ def of_gossamer() -> str:
 
 FINGERPRINTS = {
     of_the_literature: "dc3395f19c04ab9ea2ba649ffd7c80c2e84b08eebd512a3b316af6594e644f23",
+    of_the_weighted: "c9a5026de93aebb5affe1958ad087fd3adfa9a57644362ee04227b3ec1e9c7fd",
     of_gossamer: "e57994dde1e3102c3d8d74fc78374a083c6888d1531232fc5159d53d1cc0d900",
 }
 BLAS_CORES = {"x86_64": ("Prescott", "Haswell"), "aarch64": ("CORTEXA53", "NEOVERSEN1")}

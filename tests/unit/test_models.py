@@ -2,26 +2,37 @@ from __future__ import annotations
 
 import hashlib
 import importlib.resources
+import itertools
 import json
+import math
 from pathlib import Path
 
 import pytest
 
 from gossamer_agent import models
+from gossamer_agent.contract import Contract
 from gossamer_agent.errors import ModelError
-from gossamer_agent.models import load_learner, model_names
+from gossamer_agent.models import layers_of, load_learner, model_names
 
 FOLDER = importlib.resources.files("gossamer_profiles") / "models"
 
 
-@pytest.mark.parametrize(
-    ("name", "parameters"), [("softmax", 650), ("mlp", 4810), ("mlp-wide", 30010)]
-)
-def test_shipped_models_are_what_they_say(name: str, parameters: int) -> None:
-    learner = load_learner(name)
-    assert learner.contract.parameters == parameters
-    assert learner.contract.input_shape == (64,)
-    assert learner.contract.classes == 10
+SHIPPED = {
+    "softmax": Contract("classification", 10, (64,), 650),
+    "mlp": Contract("classification", 10, (64,), 4810),
+    "mlp-wide": Contract("classification", 10, (64,), 30010),
+    "cnn": Contract("classification", 10, (64,), 6090),
+    "conv1d": Contract("classification", 10, (24, 24), 8706),
+    "text": Contract("classification", 2, (1024,), 2050),
+    "regression": Contract("regression", 1, (8,), 321),
+    "transfer": Contract("classification", 10, (64,), 1290),
+}
+
+
+@pytest.mark.parametrize("name", list(SHIPPED))
+def test_shipped_models_are_what_they_say(name: str) -> None:
+    learner, parameters = load_learner(name), SHIPPED[name].parameters
+    assert learner.contract == SHIPPED[name]
     assert learner.init().shape == (parameters,)
     assert learner.model_sha256.hex() == entry(name)["sha256"]
 
@@ -40,12 +51,34 @@ def test_the_table_describes_every_shipped_file() -> None:
         content = (FOLDER / row["file"]).read_bytes()
         assert hashlib.sha256(content).hexdigest() == row["sha256"]
         assert len(content) == row["bytes"]
-        sizes = zip(row["layers"][:-1], row["layers"][1:], strict=True)
-        assert sum((into + 1) * out for into, out in sizes) == row["parameters"]
+        assert sum(math.prod(shape) for *_, shape in row["layers"]) == row["parameters"]
+        assert len(content) <= 200_000
+
+
+@pytest.mark.parametrize("name", list(SHIPPED))
+def test_layers_cover_the_vector(name: str) -> None:
+    layers = layers_of(name)
+    assert layers_of(str(FOLDER / f"{name}.tflite")) == layers
+    assert layers[0].offset == 0
+    for one, other in itertools.pairwise(layers):
+        assert one.offset + one.size == other.offset
+    assert layers[-1].offset + layers[-1].size == SHIPPED[name].parameters
+    assert layers[-1].name == "head"
+
+
+def test_models_without_layers_say_so(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="has no layers"):
+        layers_of("synthetic")
+    with pytest.raises(ModelError, match="no such file"):
+        layers_of(str(tmp_path / "none.tflite"))
+    bare = tmp_path / "bare.tflite"
+    bare.write_bytes((FOLDER / "mlp.tflite").read_bytes() + b"\0")
+    with pytest.raises(ModelError, match="no layer table"):
+        layers_of(str(bare))
 
 
 def test_names_are_listed() -> None:
-    assert model_names() == ("softmax", "mlp", "mlp-wide", "synthetic")
+    assert model_names() == (*SHIPPED, "synthetic")
     for name in model_names():
         assert len(load_learner(name).model_sha256) == 32
 
@@ -72,7 +105,7 @@ def test_a_damaged_table_is_one_line(
 
 @pytest.mark.parametrize("reference", ["", "mpl", "tf:mlp"])
 def test_an_unknown_name_lists_the_known_ones(reference: str) -> None:
-    with pytest.raises(ModelError, match="softmax, mlp, mlp-wide, synthetic"):
+    with pytest.raises(ModelError, match=", ".join([*SHIPPED, "synthetic"])):
         load_learner(reference)
 
 

@@ -15,6 +15,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from gossamer_agent.cli.status import _rows as status_rows
 from gossamer_agent.device.config import Config, DeviceSettings, LearningSettings, NetworkSettings
 from gossamer_agent.device.folder import Device, create_device, holding, open_device
 from gossamer_agent.errors import MembershipError, StoreError
@@ -23,6 +24,15 @@ from gossamer_agent.members.stewardship import Stewardship, found_swarm, stored_
 from gossamer_agent.node import control, life
 from gossamer_agent.node.node import Node, RemovedError, run_node
 from gossamer_agent.node.outside import Outside
+from gossamer_agent.node.status import (
+    AgentStatus,
+    BudgetStatus,
+    PauseStatus,
+    pack_status,
+    parse_status,
+)
+from gossamer_agent.pauses import bucket
+from gossamer_agent.pauses.sensors import Sensors
 from gossamer_agent.policy import Policy
 from gossamer_agent.store import feeds
 from gossamer_agent.store.sqlite import SqliteStore
@@ -62,7 +72,7 @@ def settings(number: int, folder: Path) -> Config:
             model="synthetic",
             data=str(data),
             test=str(test),
-            profile="workstation",
+            profile="x86-64",
         ),
         network=NetworkSettings(announce_interval_s=ANNOUNCE_S, rotate_hours=0),
         learning=LearningSettings(round_interval_s=INTERVAL_S, local_steps=4, batch=4),
@@ -595,3 +605,180 @@ def test_stewards_rotate_the_key_after_a_time_and_all_follow(place: Place) -> No
         await place.stop(2)
 
     run(scenario)
+
+
+def followers(node: Node) -> tuple[PeerId, ...]:
+    assert node.life.runtime is not None
+    return node.life.runtime.core.publisher.followers
+
+
+class Weather:
+    """What the sensors of one device read: files of a test, and more bytes than it sent."""
+
+    def __init__(self, folder: Path) -> None:
+        self._zone = folder / "sys/class/thermal/thermal_zone0/temp"
+        self._pressure = folder / "proc/pressure/memory"
+        for file in (self._zone, self._pressure):
+            file.parent.mkdir(parents=True)
+        self._folder = folder
+        self.more_bytes = 0
+        self.celsius(45.0)
+        self.waits(0.0)
+
+    def celsius(self, value: float) -> None:
+        self._zone.write_text(f"{1000 * value:.0f}\n")
+
+    def waits(self, percent: float) -> None:
+        self._pressure.write_text(f"some avg10={percent:.2f} avg60=0.00 avg300=0.00 total=0\n")
+
+    def open(self, counter: Callable[[], int]) -> Sensors:
+        return Sensors(
+            lambda: counter() + self.more_bytes,
+            sys_root=self._folder / "sys",
+            proc_root=self._folder / "proc",
+        )
+
+
+@pytest.mark.slow
+class TestPauses:
+    """Two agents learn; what is induced at the second one pauses it, and ends by itself."""
+
+    def swarm(
+        self, place: Place, happens: Callable[[Node, Weather, trio.Nursery], Awaitable[None]]
+    ) -> None:
+        place.found()
+        place.join(2)
+        weather = Weather(place.folder / "weather")
+
+        async def scenario(nursery: trio.Nursery) -> None:
+            await place.start(nursery, 1)
+            await place.start(nursery, 2, open_sensors=weather.open)
+            await until(lambda: merged(place.nodes[2]) == 2)
+            await happens(place.nodes[2], weather, nursery)
+            await place.stop(1)
+            await place.stop(2)
+
+        run(scenario)
+
+    def test_heat_and_memory_pressure_stop_rounds_and_nothing_else(self, place: Place) -> None:
+        async def paused(node: Node, kind: str) -> None:
+            other = place.nodes[1]
+            await until(lambda: not node.pausing.permissions.learn)
+            await trio.sleep(INTERVAL_S)  # what had begun ends
+            own, theirs = node.life.tally.rounds, other.life.tally.rounds
+            await until(lambda: other.life.tally.rounds >= theirs + 4)
+            assert node.life.tally.rounds == own
+            status = await node.status()
+            assert status.state == f"paused: {kind}"
+            assert [pause.kind for pause in status.pauses] == [kind]
+            assert status.pauses[0].lasts_s >= 4 * INTERVAL_S
+            assert "limit" in status.pauses[0].why
+            # It is still there for the other one, which heard of it a moment ago.
+            assert [peer.linked for peer in status.peers] == [True]
+            assert node.device.peer_id in other.life.followed()
+
+        async def goes_on(node: Node) -> None:
+            own = node.life.tally.rounds
+            await until(lambda: node.life.tally.rounds >= own + 2)
+            await until(lambda: node.life.tally.history[-1].merged == 2)
+            assert (await node.status()).state == "learning"
+
+        async def happens(node: Node, weather: Weather, nursery: trio.Nursery) -> None:
+            weather.celsius(99.0)
+            await paused(node, "heat")
+            weather.celsius(45.0)
+            await goes_on(node)
+            weather.waits(60.0)
+            await paused(node, "memory")
+            weather.waits(0.0)
+            await goes_on(node)
+            assert {kind: times for kind, times in node.pausing.begun.items() if times} == {
+                "heat": 1,
+                "memory": 1,
+            }
+
+        self.swarm(place, happens)
+
+    def test_an_exhausted_byte_budget_stops_deltas_and_not_control(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(bucket, "DAY_S", 7200.0)  # a short day: it refills in a few minutes
+
+        async def happens(node: Node, weather: Weather, nursery: trio.Nursery) -> None:
+            other, left = place.nodes[1], node.pausing.governor.left()
+            weather.more_bytes = int(left.network_bytes - 0.05 * left.network_bytes_per_day)
+            await until(lambda: not node.pausing.permissions.publish)
+            await until(lambda: node.device.peer_id not in followers(other), nap_s=10.0)
+            status = await node.status()
+            assert status.state == "paused: network"
+            assert status.budgets is not None
+            assert status.budgets.network_mb_left < 0.1 * status.budgets.network_mb_per_day
+            data, control_, rounds = (
+                node.life.tally.frames_sent,
+                status.frames_sent,
+                node.life.tally.rounds,
+            )
+            await trio.sleep(4 * INTERVAL_S)
+            assert node.life.tally.frames_sent - data <= 2
+            assert node.life.tally.rounds == rounds
+            assert (await node.status()).frames_sent > control_
+            await until(lambda: node.pausing.permissions.publish)
+            await until(lambda: node.life.tally.rounds >= rounds + 2, nap_s=30.0)
+            await until(lambda: node.life.tally.history[-1].merged == 2, nap_s=30.0)
+
+        self.swarm(place, happens)
+
+    def test_a_restart_remembers_what_was_spent(self, place: Place) -> None:
+        async def happens(node: Node, weather: Weather, nursery: trio.Nursery) -> None:
+            weather.more_bytes = int(1.5 * node.pausing.governor.left().network_bytes_per_day)
+            await until(lambda: not node.pausing.permissions.publish)
+            await place.stop(2)
+            weather.more_bytes = 0
+            await place.start(nursery, 2, open_sensors=weather.open)
+            again = place.nodes[2]
+            assert again.pausing.governor.left().network_bytes == 0.0
+            await until(lambda: not again.pausing.permissions.publish)
+            assert again.life.tally.rounds == 0
+
+        self.swarm(place, happens)
+
+    def test_a_damaged_row_is_told_and_the_agent_learns(self, place: Place) -> None:
+        place.found()
+        with closing(place.devices[1].open_state()) as state:
+            state.put("budgets", b"spent", b"{}")
+
+        async def scenario(nursery: trio.Nursery) -> None:
+            await place.start(nursery, 1)
+            await until(lambda: place.nodes[1].life.tally.rounds >= 1)
+            assert any("budgets begin anew" in line for line in place.nodes[1].troubles())
+            await place.stop(1)
+
+        run(scenario)
+
+
+def test_the_status_tells_pauses_and_budgets_in_words() -> None:
+    found = AgentStatus(
+        version="1",
+        name="garden",
+        peer="p",
+        steward=True,
+        swarm="s",
+        swarm_id="00",
+        state="paused: heat",
+        pauses=[
+            PauseStatus(kind="heat", since=0.0, lasts_s=720.0, why="75.3 °C", ends="below 60 °C")
+        ],
+        budgets=BudgetStatus(
+            network_mb_left=83.14,
+            network_mb_per_day=100.0,
+            flash_mb_left=None,
+            flash_mb_per_day=100.0,
+        ),
+        celsius=75.3,
+    )
+    assert parse_status(pack_status(found)) == found
+    rows = status_rows(found)
+    assert ("paused", "heat, for 12 min: 75.3 °C; ends below 60 °C") in rows
+    left = "83.1 of 100 MB of network; what is written cannot be counted here"
+    assert ("left today", left) in rows
+    assert dict(rows)["cost"].endswith("0 MB, 75 °C")

@@ -36,6 +36,7 @@ def test_a_good_model_is_described(tmp_path: Path) -> None:
         sha256=hashlib.sha256(GOOD).digest(),
         size=len(GOOD),
         parameters=4810,
+        task="classification",
         classes=10,
         input_shape=(64,),
         signatures=("init", "infer", "grad", "grad_clipped"),
@@ -85,6 +86,15 @@ def test_flipped_bits_take_nothing_down(tmp_path: Path) -> None:
             content[at] ^= 1 << rng.integers(0, 8)
         # Many altered files run, with other weights: the digest tells them apart.
         found = report(tmp_path, bytes(content))
+        assert found.sha256 in (b"", hashlib.sha256(content).digest())
+
+
+def test_huge_numbers_take_nothing_down(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    for at in rng.integers(len(GOOD) * 6 // 10, len(GOOD) - 4, 4):
+        huge = b"\xff\xff\xff\x7f"
+        content = GOOD[:at] + huge + GOOD[at + 4 :]
+        found = report(tmp_path, content)
         assert found.sha256 in (b"", hashlib.sha256(content).digest())
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scripts.profile_tables import keys_table, values_table
 
 from gossamer_agent.errors import ConfigError
-from gossamer_agent.profile import Link, Profile, Speed, list_profiles, load_profile
+from gossamer_agent.profile import Budget, Link, Profile, Speed, list_profiles, load_profile
 
 DOCS = Path(__file__).parents[2] / "docs" / "profiles.md"
 
@@ -21,8 +21,36 @@ figures = "measured"
 threads = 2
 memory_mb_max = 256
 batch_max = 16
+local_steps_max = 32
 view_size = 8
 round_interval_s = 2.5
+announce_interval_s = 15
+
+[budget]
+network_mb_per_day = 100
+flash_mb_per_day = 50.5
+blobs_mb = 0
+
+[thermal]
+pause_above_celsius = 70
+resume_below_celsius = 60
+
+[memory]
+pause_above_percent = 10
+resume_below_percent = 3
+
+[battery]
+pause_below_percent = 0
+resume_above_percent = 1
+
+[duty]
+hours = ["22:00-06:00"]
+mains_only = true
+idle_only = false
+idle_load_max = 0.5
+
+[unit]
+devices = ["/dev/vcio"]
 
 [speed]
 train_step_ms = 1
@@ -60,12 +88,38 @@ class TestBuiltIn:
             figures = [getattr(speed, spec.name) for speed in speeds]
             assert figures == sorted(figures), spec.name
 
-    def test_the_documentation_describes_every_key(self) -> None:
-        documented = set(re.findall(r"^\| `([a-z_.]+)`", DOCS.read_text(encoding="utf-8"), re.M))
-        plain = {spec.name for spec in fields(Profile)} - {"name", "speed", "link"}
-        tables = {f"speed.{spec.name}" for spec in fields(Speed)}
-        tables |= {f"link.{spec.name}" for spec in fields(Link)}
-        assert documented == plain | tables
+    @pytest.mark.parametrize("name", list_profiles())
+    def test_inherits_from_the_base(self, name: str) -> None:
+        found = load_profile(name)
+        while found.base is not None and found.base != "base":
+            found = load_profile(found.base)
+        assert found.base == "base"
+
+    def test_smaller_boards_have_smaller_limits(self) -> None:
+        order = ("pi-zero-2w", "pi-3b", "pi-4", "pi-5", "x86-64")
+        profiles = [load_profile(name) for name in order]
+        for key in ("memory_mb_max", "batch_max", "local_steps_max", "view_size"):
+            limits = [getattr(profile, key) for profile in profiles]
+            assert limits == sorted(limits), key
+        for spec in fields(Budget):
+            limits = [getattr(profile.budget, spec.name) for profile in profiles]
+            assert limits == sorted(limits), spec.name
+
+    def test_a_pi_pauses_before_its_firmware_slows_it_down_at_80_degrees(self) -> None:
+        for name in ("pi-zero-2w", "pi-3b", "pi-4", "pi-5", "generic-aarch64"):
+            assert load_profile(name).thermal.pause_above_celsius <= 75
+
+    @pytest.mark.parametrize("name", list_profiles())
+    def test_a_day_of_default_rounds_is_within_the_budget(self, name: str) -> None:
+        found = load_profile(name)
+        rounds = 86_400 / found.round_interval_s
+        assert rounds * 16e3 < 0.5 * found.budget.network_mb_per_day * 1e6
+        assert rounds * 33e3 < 0.8 * found.budget.flash_mb_per_day * 1e6
+
+    def test_the_documentation_has_the_tables_of_the_code(self) -> None:
+        text = DOCS.read_text(encoding="utf-8")
+        for table in (keys_table(), values_table()):
+            assert "\n".join(table) in text, "run: python -m scripts.profile_tables"
 
 
 class TestFiles:
@@ -75,6 +129,8 @@ class TestFiles:
         assert profile.round_interval_s == 2.5
         assert profile.speed.train_step_ms == 1.0
         assert profile.link == Link(latency_ms=0.0, bandwidth_kbit_s=8000.0)
+        assert profile.budget.flash_mb_per_day == 50.5
+        assert (profile.duty.hours, profile.unit.devices) == (("22:00-06:00",), ("/dev/vcio",))
 
     def test_inherits_what_it_does_not_say(self, tmp_path: Path) -> None:
         path = write(tmp_path, 'base = "pi-4"\nthreads = 1\n[speed]\nseal_ms = 9\n')
@@ -94,7 +150,19 @@ class TestFiles:
     @pytest.mark.parametrize(
         ("old", "new", "message"),
         [
-            ("threads = 2", "", "key 'threads' is missing"),
+            ("threads = 2", "", "'threads' is missing; with base = \"base\" it is inherited"),
+            ("network_mb_per_day = 100", "network_mb_per_day = -1", "from 0.01 to 10,000,000"),
+            ('"22:00-06:00"', '"22-6"', "hours '22-6' is no span of hours"),
+            ("resume_below_celsius = 60", "resume_below_celsius = 70", "must be below pause_above"),
+            (
+                "resume_above_percent = 1",
+                "resume_above_percent = 1\nx = 1",
+                r"\[battery\]: unknown",
+            ),
+            ("pause_below_percent = 0", "pause_below_percent = 1", "must be above pause_below"),
+            ('"/dev/vcio"', '"/etc/shadow"', "is no device"),
+            ('"/dev/vcio"', '"/dev/../etc"', "is no device"),
+            ('"/dev/vcio"', '"/dev/x y"', "is no device"),
             ("threads = 2", "threads = 2\ncolour = 1", "unknown key 'colour'; known are"),
             ("threads = 2", "threads = 0", "threads must be a whole number from 1 to 64, not 0"),
             ("threads = 2", "threads = -1", "from 1 to 64, not -1"),
@@ -154,6 +222,7 @@ class TestFiles:
         with pytest.raises(ConfigError, match="not a TOML file"):
             load_profile(path)
 
+    @pytest.mark.slow
     @given(raw=st.binary(max_size=200))
     def test_any_bytes_are_a_profile_or_a_config_error(
         self, tmp_path_factory: pytest.TempPathFactory, raw: bytes

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gossamer_agent import data as device_data
+from gossamer_agent.data import arrays as device_data
 from gossamer_agent.errors import DataError
 from gossamer_agent.exit_codes import ExitCode
 from gossamer_simulator.datasets import load_dataset

@@ -20,7 +20,8 @@ from gossamer_simulator.attackers.schedule import Scheduled
 from gossamer_simulator.attackers.table import PARAMETERS
 from gossamer_simulator.attackers.turncoat import Turncoat
 from gossamer_simulator.attackers.whitewash import Whitewasher
-from gossamer_simulator.peers import MIXED_PROFILES, SimulatedSwarm, build_swarm, stream
+from gossamer_simulator.peers import SimulatedSwarm, build_swarm, stream
+from gossamer_simulator.profile_mix import MIXED_PROFILES
 from gossamer_simulator.scenario import Scenario
 from gossamer_transport.view import branches_of
 

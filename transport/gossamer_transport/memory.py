@@ -270,6 +270,7 @@ class MemoryNetwork(Network):
         limits = self._swarm.limits
         heapq.heappush(self._inbox, (due, number, sender, frame))
         self._inbox_bytes += len(frame)
+        self.bytes_received += len(frame)
         while (
             len(self._inbox) > limits.receive_frames_max
             or self._inbox_bytes > limits.receive_bytes_max

@@ -7,11 +7,13 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from gossamer_agent.audit.terms import Terms
 from gossamer_agent.errors import ConfigError
 from gossamer_agent.learner import Vector
 from gossamer_agent.merge.result import Merged, MergeInput
-from gossamer_agent.merge.rules import get_rule, merge
+from gossamer_agent.merge.rules import Rule, get_rule, merge
 from gossamer_agent.records import Contributor, MergeRecord
 from gossamer_crypto.identity import PeerId, peer_id_text
 from gossamer_transport.replica import replica_hash
@@ -21,12 +23,33 @@ class UnrepeatableError(Exception):
     """The record does not say enough, or nonsense: no honest agent logged it."""
 
 
+class OtherVersionError(UnrepeatableError):
+    """Made by another version of its rule than this program has: neither proven nor refuted."""
+
+
 @dataclass(frozen=True, slots=True)
 class Input:
     """One row of a merge: as it was logged, and its replica float32[P]."""
 
     row: Contributor
     vector: Vector
+
+
+def rule_of(record: MergeRecord) -> Rule:
+    """The rule of `record`, if this program has the version that made it.
+
+    Raises OtherVersionError, or UnrepeatableError for a rule that does not exist.
+    """
+    try:
+        rule = get_rule(record.rule)
+    except ConfigError as error:
+        raise UnrepeatableError(str(error)) from None
+    if rule.version != record.rule_version:
+        raise OtherVersionError(
+            f"made by version {record.rule_version} of rule {rule.name}, this program has"
+            f" {rule.version}: cannot be replayed"
+        )
+    return rule
 
 
 def remerge(
@@ -41,8 +64,8 @@ def remerge(
 
     loss_of: in place of the losses that were logged with them. Raises UnrepeatableError.
     """
+    rule = rule_of(record)
     try:
-        uses_losses = get_rule(record.rule).uses_losses
         return merge(
             record.rule,
             [MergeInput(item.row.peer, item.vector, item.row.bounds.groups) for item in inputs],
@@ -50,7 +73,7 @@ def remerge(
             bound=terms.contract.bound,
             round_=record.round,
             initial=terms.given,
-            loss_of=(loss_of or _logged_losses(inputs)) if uses_losses else None,
+            loss_of=(loss_of or _logged_losses(inputs)) if rule.uses_losses else None,
         )
     except (ConfigError, ValueError) as error:
         raise UnrepeatableError(str(error)) from None
@@ -82,7 +105,8 @@ def differences(record: MergeRecord, merged: Merged) -> list[str]:
         told += [
             f"{name} of {peer_id_text(row.peer)}: {again!r}, not {logged!r}"
             for name, again, logged in columns
-            if not _same(again, logged)
+            # Since version 3 a record has the float32 next to a clip factor.
+            if not (_same(again, logged) or (name == "clip" and _same(_rounded(again), logged)))
         ]
     if not _same(merged.radius, record.radius):
         told.append(f"the radius is {merged.radius!r}, not {record.radius!r}")
@@ -94,6 +118,10 @@ def _same(first: float, second: float) -> bool:
     if isinstance(first, float) and math.isnan(first):
         return math.isnan(second)
     return struct.pack(">d", first) == struct.pack(">d", second)
+
+
+def _rounded(value: float) -> float:
+    return float(np.float32(value))
 
 
 def _logged_losses(inputs: Sequence[Input]) -> Callable[[Vector], float]:

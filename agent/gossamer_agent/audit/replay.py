@@ -12,7 +12,14 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from gossamer_agent.audit.history import Event, Gap, Merging, Place
-from gossamer_agent.audit.remerge import Input, UnrepeatableError, differences, remerge
+from gossamer_agent.audit.remerge import (
+    Input,
+    OtherVersionError,
+    UnrepeatableError,
+    differences,
+    remerge,
+    rule_of,
+)
 from gossamer_agent.audit.replicas import MissingInputError, Replicas
 from gossamer_agent.audit.terms import Terms
 from gossamer_agent.merge.result import Merged
@@ -23,6 +30,7 @@ from gossamer_crypto.identity import peer_id_text
 class Outcome(Enum):
     REPRODUCED = "reproduced"
     MISSING = "not replayable"
+    OTHER_VERSION = "made by another version of its rule"
     DIFFERS = "mismatch"
 
 
@@ -48,12 +56,17 @@ class Finding:
 
 @dataclass(slots=True)
 class LogAudit:
-    """Findings of one log. refused: merges that the gate, or its author, did not commit."""
+    """Findings of one log.
+
+    refused: merges that the gate, or its author, did not commit. other_version: made by another
+    version of the rule than this program has, so neither reproduced nor different.
+    """
 
     merges: int = 0
     refused: int = 0
     reproduced: int = 0
     missing: list[Finding] = field(default_factory=list)
+    other_version: list[Finding] = field(default_factory=list)
     mismatched: list[Finding] = field(default_factory=list)
 
     @property
@@ -70,6 +83,8 @@ class LogAudit:
                 self.reproduced += 1
             case Outcome.MISSING:
                 self.missing.append(kept)
+            case Outcome.OTHER_VERSION:
+                self.other_version.append(kept)
             case Outcome.DIFFERS:
                 self.mismatched.append(kept)
 
@@ -94,8 +109,11 @@ def check(merging: Merging, replicas: Replicas, terms: Terms) -> Finding:
     if wrong:
         return found(Outcome.DIFFERS, wrong)
     try:
+        rule_of(record)
         inputs = inputs_of(merging, replicas)
         merged = remerge(record, inputs, place.author, terms)
+    except OtherVersionError as error:
+        return found(Outcome.OTHER_VERSION, str(error))
     except MissingInputError as error:
         return found(Outcome.MISSING, str(error))
     except UnrepeatableError as error:

@@ -9,6 +9,7 @@ from gossamer_agent.errors import ModelError
 from gossamer_agent.learner import Learner, Vector
 from gossamer_agent.models import load_learner, model_by_sha256
 from gossamer_agent.policy import Policy
+from gossamer_agent.training.agreed import agreed_learner
 from gossamer_crypto.genesis import Genesis
 from gossamer_transport.replica import Replica
 
@@ -52,13 +53,15 @@ def terms_of(genesis: Genesis, model: str | None = None) -> Terms:
             f"the model of swarm {genesis.name!r} is none that comes with gossamer; name its file:"
             f" --model FILE (its SHA-256 is {pinned.hex()})"
         )
+    policy = Policy.unpack(genesis.policy)
     learner = load_learner(reference)
+    if learner.model_sha256 == pinned:
+        learner = agreed_learner(learner, reference, policy.personal)
     if learner.model_sha256 != pinned or learner.contract.digest() != genesis.contract:
         raise ModelError(
             f"model {reference!r} is not the one of swarm {genesis.name!r}, whose SHA-256 is"
             f" {pinned.hex()}"
         )
-    policy = Policy.unpack(genesis.policy)
     given = learner.init()
     vector = Replica(given, policy.codec, learner.contract.bound).vector
     return Terms(genesis, policy, learner, vector, given)

@@ -22,6 +22,7 @@ from gossamer_agent.exit_codes import ExitCode
 from gossamer_crypto.errors import GossamerError, PeerError
 
 COMMANDS = {
+    "data": ("gossamer_agent.cli.data:data", "Look at, check and import data of one's own."),
     "doctor": ("gossamer_agent.cli.doctor:doctor", "Say why peers do not connect, and what to do."),
     "evict": ("gossamer_agent.cli.evict:evict", "Remove a member from the swarm (stewards)."),
     "identity": ("gossamer_agent.cli.identity:identity", "Show, back up or renew the identity."),
@@ -29,17 +30,26 @@ COMMANDS = {
     "invite": ("gossamer_agent.cli.invite:invite", "Print an invite for others (stewards)."),
     "join": ("gossamer_agent.cli.join:join", "Join a swarm with an invite."),
     "log": ("gossamer_agent.cli.log:log", "Verify, audit, export and prove the log of a device."),
-    "model": ("gossamer_agent.cli.model:model", "Check trainable model files."),
+    "metrics": (
+        "gossamer_agent.cli.metrics:metrics",
+        "Print the metrics of the running agent for Prometheus.",
+    ),
+    "model": ("gossamer_agent.cli.model:model", "See, check, make, convert and bake models."),
     "peers": (
         "gossamer_agent.cli.peers:peers",
         "List the other members of the swarm: linked or not, followed, trusted how much.",
     ),
-    "profile": ("gossamer_agent.cli.profile:profile", "List and show device profiles."),
+    "profile": ("gossamer_agent.cli.profile:profile", "List, check and measure device profiles."),
+    "receipt": ("gossamer_agent.cli.receipt:receipt", "Verify receipts of a device's answers."),
     "reputation": (
         "gossamer_agent.cli.reputation:reputation",
         "Show what this device thinks of the others, and why.",
     ),
     "run": ("gossamer_agent.cli.run:run", "Run the agent of this device until Ctrl-C or SIGTERM."),
+    "service": (
+        "gossamer_agent.cli.service:service",
+        "Run the agent as a systemd service: at boot, watched.",
+    ),
     "status": (
         "gossamer_agent.cli.status:status",
         "Show what the agent of this device does: state, round, members, links, refusals.",

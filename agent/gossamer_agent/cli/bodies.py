@@ -7,7 +7,6 @@ numbers, short strings and byte strings, so others can be shown without knowing 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgpack
@@ -16,6 +15,7 @@ from gossamer_agent.ban import BanRecord
 from gossamer_agent.cli.failures import printable
 from gossamer_agent.errors import StoreError
 from gossamer_agent.forks import told_of
+from gossamer_agent.owner import ConfigurationRecord, LabelRecord
 from gossamer_agent.records import MergeRecord, StandingRecord
 from gossamer_agent.reputation import Standing
 from gossamer_crypto.envelope import Envelope, Kind, open_envelope
@@ -36,16 +36,19 @@ _FIELDS_MAX = 64
 _TEXT_BYTES_MAX = 64
 
 
-@dataclass(frozen=True, slots=True, repr=False)
 class Opener:
-    """Opens entries with one epoch secret; the secret never appears in a repr."""
+    """Opens entries with the secrets of epochs; none ever appears in a repr."""
 
-    secret: bytes
+    def __init__(self, secret_of: Callable[[int], bytes | None]) -> None:
+        self.secret_of = secret_of
 
     def summary(self, envelope: Envelope) -> str:
         """Return one line about the body, whatever the bytes are."""
+        secret = self.secret_of(envelope.header.epoch)
+        if secret is None:
+            return f"sealed (no key for epoch {envelope.header.epoch})"
         try:
-            body = open_envelope(envelope, self.secret)
+            body = open_envelope(envelope, secret)
         except EnvelopeError as error:
             return f"sealed ({error.reason})"
         try:
@@ -56,17 +59,24 @@ class Opener:
 
 def opener_beside(database: Path) -> Opener | None:
     """Return an opener if a key file lies beside the log. Raises StoreError if it is no key."""
-    path = database.with_name(KEY_FILE_NAME)
+    try:
+        return opener_from(database.with_name(KEY_FILE_NAME))
+    except StoreError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None
+        raise
+
+
+def opener_from(path: Path) -> Opener:
+    """Return what opens entries with the secret in a key file. Raises StoreError."""
     try:
         with path.open("rb") as file:
             secret = file.read(SECRET_BYTES + 1)
-    except FileNotFoundError:
-        return None
     except OSError as error:
         raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
     if len(secret) != SECRET_BYTES:
         raise StoreError(f"{path}: not a key; it must be {SECRET_BYTES} bytes long")
-    return Opener(secret)
+    return Opener(lambda _: secret)
 
 
 def _start(body: bytes) -> str:
@@ -95,6 +105,17 @@ def _coded(body: bytes) -> str:
     return f"round {round_}: step {step}, {Codec(codec).name.lower()}"
 
 
+def _configuration(body: bytes) -> str:
+    record = ConfigurationRecord.unpack(body)
+    what = ", ".join(record.changed.splitlines()) or "nothing but the program, or only defaults"
+    return f"round {record.round}: gossamer {record.program}, {record.digest.hex()[:16]}: {what}"
+
+
+def _label(body: bytes) -> str:
+    record = LabelRecord.unpack(body)
+    return f"round {record.round}: {record.name!r} is model {record.model.hex()[:16]}"
+
+
 def _ban(body: bytes) -> str:
     record = BanRecord.unpack(body)
     try:
@@ -112,6 +133,8 @@ _TELLERS: dict[Kind, Callable[[bytes], str]] = {
     Kind.BAN: _ban,
     Kind.DELTA: _coded,
     Kind.KEYFRAME: _coded,
+    Kind.CONFIGURATION: _configuration,
+    Kind.LABEL: _label,
 }
 
 

@@ -17,6 +17,7 @@ from gossamer_agent.cli.settings import (
     check_data,
     device_options,
     make_config,
+    need_words,
     with_model,
 )
 from gossamer_agent.errors import MembershipError
@@ -49,7 +50,8 @@ _PREFIX = "gossamer1"
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 @click.option(
     "--model",
-    help="The swarm's model, if it is none of those that ship with gossamer: a .tflite file.",
+    help="The swarm's model, if it is none of those that ship with gossamer: a .tflite file,"
+    " flower:MODULE:NAME or process:COMMAND.",
 )
 @device_options
 def join(
@@ -69,7 +71,9 @@ def join(
     # Whatever can be found wrong here is found before the invite is used.
     ticket = read_invite(_text_of(invite))
     attempt = _Attempt.begin(directory, passphrase_file, ask)
-    for line in check_data(device, None if model is None else load_learner(model)).warnings:
+    data = check_data(device, None if model is None else load_learner(model))
+    need_words(device, data.words)
+    for line in data.warnings:
         _say(f"warning: {line}")
     config = make_config(directory, device, model or _UNKNOWN)
     joined = attempt.ask(ticket)

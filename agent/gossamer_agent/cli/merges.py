@@ -97,7 +97,7 @@ def log_at(path: Path) -> MergeLog:
             f"{files[0]}: its contents are sealed, and there is no {KEY_FILE_NAME} beside it; "
             "for the log of a device: gossamer -C DIR why"
         )
-    return MergeLog(files, [lambda _: opener.secret for _ in files])
+    return MergeLog(files, [opener.secret_of for _ in files])
 
 
 def log_of(device: Device) -> MergeLog:

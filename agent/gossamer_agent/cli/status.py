@@ -13,7 +13,7 @@ from gossamer_agent.cli.passphrase import passphrase_file_option
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from gossamer_agent.node.status import AgentStatus
+    from gossamer_agent.node.status import AgentStatus, BudgetStatus
 
 
 @click.command()
@@ -64,6 +64,9 @@ def _rows(found: AgentStatus) -> list[tuple[str, str]]:
         ("newest entry", head),
         ("vouched", _vouched(found)),
     ]
+    for pause in found.pauses:
+        told = f"{pause.kind}, for {_lasting(pause.lasts_s)}: {pause.why}; ends {pause.ends}"
+        rows.append(("paused", told))
     if found.running:
         rows += _running_rows(found)
     for peer in found.peers:
@@ -107,5 +110,26 @@ def _running_rows(found: AgentStatus) -> list[tuple[str, str]]:
             f"{found.bytes_received / 1e6:.2f} MB received",
         ),
         ("refused", refused or "nothing"),
-        ("cost", f"{found.cpu_seconds:.1f} s CPU, {found.rss_mb:.0f} MB"),
+        ("left today", _left(found.budgets)),
+        ("cost", f"{found.cpu_seconds:.1f} s CPU, {found.rss_mb:.0f} MB{_heat(found.celsius)}"),
     ]
+
+
+def _left(budgets: BudgetStatus | None) -> str:
+    """What is left of the budgets of a day."""
+    if budgets is None:
+        return "not known"
+    network = f"{budgets.network_mb_left:.1f} of {budgets.network_mb_per_day:g} MB of network"
+    if budgets.flash_mb_left is None:
+        return f"{network}; what is written cannot be counted here"
+    return f"{network}, {budgets.flash_mb_left:.1f} of {budgets.flash_mb_per_day:g} MB of flash"
+
+
+def _heat(celsius: float | None) -> str:
+    return "" if celsius is None else f", {celsius:.0f} °C"
+
+
+def _lasting(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -95,10 +95,9 @@ class Device:
     @property
     def model(self) -> str:
         """The reference for `load_learner`."""
-        from gossamer_agent.models import model_names  # noqa: PLC0415  imports numpy
+        from gossamer_agent.models import absolute_model  # noqa: PLC0415  imports numpy
 
-        reference = self.config.device.model
-        return reference if reference in model_names() else str(self.path / reference)
+        return absolute_model(self.config.device.model, self.path)
 
     @property
     def profile(self) -> str:

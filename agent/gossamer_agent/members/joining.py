@@ -205,10 +205,14 @@ def find_model(genesis: Genesis, reference: str | None) -> tuple[str, Learner]:
     Raises ModelError when that is another model than the swarm's, or none fits.
     """
     from gossamer_agent.models import load_learner, model_names  # noqa: PLC0415  imports numpy
+    from gossamer_agent.policy import Policy  # noqa: PLC0415
+    from gossamer_agent.training.agreed import agreed_learner  # noqa: PLC0415
 
     for name in model_names() if reference is None else (reference,):
         learner = load_learner(name)
         same_file = learner.model_sha256 == genesis.model_sha256
+        if same_file:
+            learner = agreed_learner(learner, name, Policy.unpack(genesis.policy).personal)
         if same_file and learner.contract.digest() == genesis.contract:
             return name, learner
     wanted = genesis.model_sha256.hex()

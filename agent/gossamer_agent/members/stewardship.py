@@ -33,7 +33,7 @@ from gossamer_agent.members.invites import (
     load_invites,
 )
 from gossamer_agent.store import DamagedStoreError
-from gossamer_agent.store.state import FORKS, StateStore
+from gossamer_agent.store.state import FORKS, Rows, StateStore
 from gossamer_crypto.epoch import SECRET_BYTES
 from gossamer_crypto.errors import PeerError, Reason, RosterError
 from gossamer_crypto.genesis import Genesis
@@ -329,7 +329,7 @@ def found_swarm(state: StateStore, identity: Identity, prekey: Prekey, genesis: 
     return load_roster(state, genesis)
 
 
-def load_roster(state: StateStore, genesis: Genesis) -> Roster:
+def load_roster(state: Rows, genesis: Genesis) -> Roster:
     """The stored roster, every signature verified.
 
     Raises DamagedStoreError if the rows are no chain of entries that stewards signed.
@@ -339,7 +339,7 @@ def load_roster(state: StateStore, genesis: Genesis) -> Roster:
     return roster
 
 
-def refresh_roster(state: StateStore, roster: Roster) -> tuple[RosterEntry, ...]:
+def refresh_roster(state: Rows, roster: Roster) -> tuple[RosterEntry, ...]:
     """Bring `roster` up to what is stored and return the entries that were new to it, in order.
 
     Raises DamagedStoreError as `load_roster`.
@@ -355,7 +355,7 @@ def refresh_roster(state: StateStore, roster: Roster) -> tuple[RosterEntry, ...]
     return tuple(grown)
 
 
-def stored_entries(state: StateStore) -> list[bytes]:
+def stored_entries(state: Rows) -> list[bytes]:
     """The packed entries in order of index. DamagedStoreError where one is missing."""
     rows = state.items(ROSTER)
     for number, (key, _) in enumerate(rows):

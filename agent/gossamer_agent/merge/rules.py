@@ -28,6 +28,7 @@ from gossamer_agent.merge.mixing import BUCKET, bucketing, nnm
 from gossamer_agent.merge.result import Merged, MergeInput, unweighted
 from gossamer_agent.merge.setting import Setting
 from gossamer_agent.merge.ubar import ubar
+from gossamer_agent.merge.weighting import median_by_accuracy, median_by_similarity
 from gossamer_crypto.identity import PeerId
 
 BOUND: Final = 1e4
@@ -44,6 +45,8 @@ class Rule:
 
     With fewer than `inputs_min` usable inputs there is nothing to be robust with, and a peer keeps
     its own vector. uses_losses: it asks for the hold-out loss of inputs, see `Setting.loss_of`.
+    version: stands in the record of each merge. Count it up with every change that gives other bits
+    for some inputs: an audit then says that older merges cannot be replayed, not that they lie.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Rule:
     uses_reputation: bool = False
     uses_holdout: bool = False
     uses_losses: bool = False
+    version: int = 1
 
 
 _GOSSAMER: Final = Rule("gossamer", gossamer, 3, uses_reputation=True, uses_holdout=True)
@@ -72,6 +76,8 @@ _SELF_CENTRED: Final = (
     Rule("clipped-gossip", clipped_gossip, 3),
     Rule("balance", balance, 3),
     Rule("ubar", ubar, 3, uses_losses=True),
+    Rule("weighted-median:accuracy", median_by_accuracy, 3, uses_losses=True),
+    Rule("weighted-median:similarity", median_by_similarity, 3),
 )
 
 RULES: Final[Mapping[str, Rule]] = MappingProxyType(
@@ -81,9 +87,10 @@ RULES: Final[Mapping[str, Rule]] = MappingProxyType(
 
 
 def _prefixed(rule: Rule) -> Iterator[Rule]:
-    yield Rule(f"nnm+{rule.name}", partial(nnm, aggregate=rule.merge), rule.inputs_min)
     enough = BUCKET * (rule.inputs_min - 1) + 1
-    yield Rule(f"bucketing+{rule.name}", partial(bucketing, aggregate=rule.merge), enough)
+    for name, mix, inputs_min in (("nnm", nnm, rule.inputs_min), ("bucketing", bucketing, enough)):
+        mixed = partial(mix, aggregate=rule.merge)
+        yield Rule(f"{name}+{rule.name}", mixed, inputs_min, version=rule.version)
 
 
 _ALL: Final[Mapping[str, Rule]] = MappingProxyType(

@@ -25,7 +25,8 @@ INTERVAL_S: Final = 30.0
 class Caches:
     """What an agent knows of others, beside the state store.
 
-    address_rows: the address book as rows. runtime: the running one, if any. troubles: caches that
+    address_rows: the address book as rows. runtime: the running one, if any. may_write: asked
+    before each save but the last. troubles: caches that
     could not be read, for the status.
     """
 
@@ -36,6 +37,7 @@ class Caches:
         *,
         address_rows: Callable[[], Iterable[tuple[bytes, bytes]]],
         runtime: Callable[[], AgentRuntime | None],
+        may_write: Callable[[], bool] = lambda: True,
     ) -> None:
         self.troubles: list[str] = []
         self._state = state
@@ -43,6 +45,7 @@ class Caches:
         self._forks = forks
         self._address_rows = address_rows
         self._runtime = runtime
+        self._may_write = may_write
 
     def restore_heads(self) -> None:
         self._try(lambda: remembered.load_heads(self._state, self._heads))
@@ -59,6 +62,8 @@ class Caches:
         """Save now and then until cancelled; nothing is saved at the end (`save_now`)."""
         while True:
             await trio.sleep(INTERVAL_S)
+            if not self._may_write():
+                continue
             runtime = self._runtime()
             with suppress(StoreError):
                 if runtime is not None:

@@ -27,19 +27,23 @@ from gossamer_agent.node.caches import Caches
 from gossamer_agent.node.control import Control
 from gossamer_agent.node.headcheck import Verdict, is_ahead, judge, next_incarnation
 from gossamer_agent.node.means import Means
+from gossamer_agent.node.ownerwords import OwnerWords
+from gossamer_agent.pulse import Pulse, Work
 from gossamer_agent.resume import inherit, resume
 from gossamer_agent.round import AgentCore
-from gossamer_agent.runtime import AgentRuntime
+from gossamer_agent.runtime import AgentRuntime, Due
 from gossamer_agent.store import DamagedStoreError, feeds
 from gossamer_agent.store.feeds import OwnFeed
 from gossamer_agent.store.sqlite import SqliteStore
 from gossamer_agent.tally import Tally
+from gossamer_agent.usefulness import Sticky
 from gossamer_crypto.envelope import Head
 from gossamer_crypto.feed import FeedWriter
 from gossamer_crypto.identity import PeerId
 from gossamer_transport.network import Network
 from gossamer_transport.wire import is_control
 
+LEARNING: Final = "learning"
 RETRY_S: Final = (1.0, 60.0)
 HEALTHY_S: Final = 60.0
 """After so long a pass the next pause is a short one again."""
@@ -56,8 +60,9 @@ class OvertakenError(StoreError):
 class Life:
     """Runs passes until cancelled.
 
-    state: for the status, in words. runtime: of the running pass. tally: of all passes. on_core:
-    told of each core before it runs.
+    state: for the status, in words. runtime: of the running pass. tally, pulse: of all
+    passes. store_failures: passes that the store ended. on_core: told of each core before it runs.
+    owner: writes what the owner did into the log. due: what a core is told when a round is due.
     """
 
     def __init__(
@@ -66,16 +71,23 @@ class Life:
         network: Network,
         control: Control,
         caches: Caches,
+        *,
         on_core: Callable[[AgentCore], None],
+        owner: OwnerWords | None = None,
+        due: Due | None = None,
     ) -> None:
         self.state = "starting"
         self.tally = Tally()
+        self.pulse = Pulse()
+        self.store_failures = 0
         self.runtime: AgentRuntime | None = None
         self._means = means
         self._network = network
         self._control = control
         self._caches = caches
         self._on_core = on_core
+        self._owner = owner
+        self._due = due
         self._own = OwnFeed(incarnation=0, head=None)
         self._checked = False
         self._next_turn = float("-inf")  # when the next incarnation may begin
@@ -102,6 +114,7 @@ class Life:
             try:
                 await self._pass()
             except StoreError as error:
+                self.store_failures += 1
                 if isinstance(error, DamagedStoreError):
                     self._own = replace(self._own, damaged=True)
                 if isinstance(error, DamagedStoreError | OvertakenError):
@@ -121,13 +134,16 @@ class Life:
             self._caches.restore_core(runtime.core)
             self._on_core(runtime.core)
             self.runtime = runtime
-            self.state = "learning"
+            self.state = LEARNING
             with first_of_ours():
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._watch_own_head, runtime)
                     nursery.start_soon(self._exchange_evidence, runtime)
+                    if self._owner is not None:
+                        nursery.start_soon(self._owner.write_labels, runtime)
                     await runtime.run()
         finally:
+            self.pulse.timer(None)
             self._own = replace(self._own, head=self.head())
             if self.runtime is not None:
                 core, self.runtime = self.runtime.core, None
@@ -174,7 +190,8 @@ class Life:
     async def _open(self) -> SqliteStore:
         """The feed that may be continued, after asking if need be."""
         damaged = self._own.damaged
-        own, store = await trio.to_thread.run_sync(feeds.open_newest, self._means.folder)
+        with self.pulse.during(Work.OPENING, trio.current_time()):
+            own, store = await trio.to_thread.run_sync(feeds.open_newest, self._means.folder)
         try:
             self._own = own = replace(own, damaged=own.damaged or damaged)
             checked = self._checked and not own.damaged
@@ -234,7 +251,11 @@ class Life:
             head=store.head(),
         )
         core = AgentCore(
-            peer_id=means.identity.peer_id, swarm=means.swarm, feed=writer, rng=means.chance()
+            peer_id=means.identity.peer_id,
+            swarm=means.swarm,
+            feed=writer,
+            rng=means.chance(),
+            sticky=Sticky(means.learning.options.follow),
         )
         secret = means.ring.archived
         if store.head() is None:
@@ -242,7 +263,8 @@ class Life:
             replay = partial(inherit, core, means.swarm, older, secret)
         else:
             replay = partial(resume, core, means.swarm, store.entries(), secret)
-        await trio.to_thread.run_sync(replay)
+        with self.pulse.during(Work.OPENING, trio.current_time()):
+            await trio.to_thread.run_sync(replay)
         return AgentRuntime(
             core=core,
             store=store,
@@ -254,6 +276,9 @@ class Life:
             control=self._control.heard,
             judge=means.judge,
             tally=self.tally,
+            pulse=self.pulse,
+            due=self._due,
+            first=() if self._owner is None else await self._owner.first(),
         )
 
     @asynccontextmanager

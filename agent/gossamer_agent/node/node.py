@@ -11,6 +11,8 @@ side until something ends them all:
     caches       saves what may be lost (`caches`)
     retention    keeps what others published, for audits (`retention`)
     vouching     has the own log cosigned, cosigns those of others (`vouching`)
+    pausing      keeps it within the means of the device (`pausing`)
+    serving      the local API and the watched folder (`serving`)
 
 Cancelling `run_node` ends all of it in the reverse order: computations are awaited, caches saved,
 stores and network closed, the socket removed. Being removed from the swarm ends it with
@@ -43,12 +45,17 @@ from gossamer_agent.node.lasting import LastingState
 from gossamer_agent.node.life import Life
 from gossamer_agent.node.means import Means, gather
 from gossamer_agent.node.outside import Outside
+from gossamer_agent.node.ownerwords import OwnerWords, labels_answer
+from gossamer_agent.node.pausing import Pausing
 from gossamer_agent.node.portrait import observe, portray
 from gossamer_agent.node.retention import Retention
 from gossamer_agent.node.rotation import Rotation
+from gossamer_agent.node.serving import Serving
 from gossamer_agent.node.status import AgentStatus, pack_status
 from gossamer_agent.node.statussocket import answering
 from gossamer_agent.node.vouching import OwnLog, Unconvicted, Vouching
+from gossamer_agent.pauses.sensors import Sensors
+from gossamer_agent.round import AgentCore
 from gossamer_agent.store.feeds import feed_path
 from gossamer_agent.store.state import StateStore
 from gossamer_agent.version import program_version
@@ -71,6 +78,8 @@ OpenOutside: TypeAlias = Callable[
     [Device, Roster, Limits, StateStore], AbstractAsyncContextManager[Outside]
 ]
 """Opens the network of a device. The store holds the addresses that were known last."""
+OpenSensors: TypeAlias = Callable[[Callable[[], int]], Sensors]
+"""The sensors of the device, given its counter of network bytes."""
 
 
 class RemovedError(MembershipError):
@@ -87,14 +96,16 @@ async def run_node(
     open_outside: OpenOutside,
     rounds: int | None = None,
     on_ready: Callable[[Node], None] | None = None,
+    open_sensors: OpenSensors = Sensors,
 ) -> None:
     """Run the agent of `device` until cancelled. rounds: begin no more than so many.
 
-    on_ready: called once the network is open. Raises one bare AgentError or NetworkError for what
-    ends the agent, RemovedError and ForkedError among them.
+    open_sensors: where readings come from. on_ready: called once the network is open. Raises one
+    bare AgentError or NetworkError for what ends the agent, RemovedError and ForkedError among
+    them.
     """
     with first_of_ours(), closing(LastingState(device.state_path)) as state:
-        async with _assembled(device, state, open_outside, rounds) as node:
+        async with _assembled(device, state, open_outside, rounds, open_sensors) as node:
             if on_ready is not None:
                 on_ready(node)
             await node.run()
@@ -102,7 +113,11 @@ async def run_node(
 
 @asynccontextmanager
 async def _assembled(
-    device: Device, state: StateStore, open_outside: OpenOutside, rounds: int | None
+    device: Device,
+    state: StateStore,
+    open_outside: OpenOutside,
+    rounds: int | None,
+    open_sensors: OpenSensors,
 ) -> AsyncIterator[Node]:
     roster = await trio.to_thread.run_sync(load_roster, state, device.genesis)
     check_membership(device, roster)
@@ -117,15 +132,33 @@ async def _assembled(
     async def doctor() -> bytes:
         return await nodes[0].observations() if nodes else b"null"
 
+    async def label() -> bytes:
+        return await nodes[0].label() if nodes else b"null"
+
     async def checkpoint() -> bytes:
         return await nodes[0].checkpoint() if nodes else b"null"
 
-    answers = {"status": status, "doctor": doctor, "checkpoint": checkpoint}
+    async def metrics() -> bytes:
+        return await nodes[0].metrics() if nodes else b""
+
+    answers = {
+        "status": status,
+        "doctor": doctor,
+        "checkpoint": checkpoint,
+        "label": label,
+        "metrics": metrics,
+    }
     async with answering(device.path, answers):
         means = await trio.to_thread.run_sync(partial(gather, device, roster, ring, rounds=rounds))
         async with open_outside(device, roster, means.swarm.limits, state) as outside:
             node = Node(
-                device=device, state=state, roster=roster, ring=ring, means=means, outside=outside
+                device=device,
+                state=state,
+                roster=roster,
+                ring=ring,
+                means=means,
+                outside=outside,
+                open_sensors=open_sensors,
             )
             nodes.append(node)
             yield node
@@ -154,6 +187,7 @@ class Node:
         ring: EpochRing,
         means: Means,
         outside: Outside,
+        open_sensors: OpenSensors = Sensors,
     ) -> None:
         self.device = device
         self.roster = roster
@@ -181,26 +215,45 @@ class Node:
             roster=roster,
             state=state,
             outside=outside,
-            interval_s=settings.announce_interval_s,
+            interval_s=means.announce_interval_s,
             own_head=self._own_head,
             on_epoch=self._epoch_moved,
             on_fork=self._convicted,
+        )
+        network = outside.network
+        self.pausing = Pausing(
+            means.limits,
+            open_sensors(lambda: network.bytes_sent + network.bytes_received),
+            state,
+            means.round_interval_s,
+            runtime=lambda: self.life.runtime,
         )
         self.caches = Caches(
             state,
             self.forks,
             address_rows=outside.address_rows,
             runtime=lambda: self.life.runtime,
+            may_write=lambda: self.pausing.permissions.keep,
         )
         self.retention = Retention(
             device.path,
-            device.config.log.received_mb << 20,
+            min(device.config.log.received_mb << 20, means.limits.blobs_bytes),
             swarm=device.genesis.swarm_id,
             keys=ring,
             runtime=lambda: self.life.runtime,
+            may_keep=lambda: self.pausing.permissions.keep,
+        )
+        self.owner = OwnerWords(
+            device.config, state, ring.archived, feed=lambda: self._own_log().file
         )
         self.life = Life(
-            means, outside.network, self.control, self.caches, on_core=self.retention.attach
+            means,
+            outside.network,
+            self.control,
+            self.caches,
+            on_core=self._core_begins,
+            owner=self.owner,
+            due=self.pausing.due,
         )
         self.vouching = Vouching(
             identity=device.identity,
@@ -212,6 +265,7 @@ class Node:
             own=self._own_log,
             on_fork=self._told_two_stories,
         )
+        self.serving = Serving(self)
         self._rotation = Rotation(
             retire=ring.retire_previous,
             rotate=None if self.stewardship is None else self._rotate,
@@ -238,6 +292,8 @@ class Node:
                     self.caches.run,
                     self.retention.run,
                     self.vouching.run,
+                    self.pausing.run,
+                    self.serving.run,
                 ):
                     nursery.start_soon(work)
                 nursery.start_soon(self._stop_if_forked)
@@ -247,6 +303,8 @@ class Node:
         finally:
             self.caches.save_now()
             self.retention.save_now()
+            self.pausing.save_now()
+            self.means.intake.close()
 
     async def status(self) -> AgentStatus:
         """What the agent does now."""
@@ -264,6 +322,16 @@ class Node:
         async with runtime.at_rest:
             return pack_observations(observe(self))
 
+    async def metrics(self) -> bytes:
+        """What a Prometheus server reads."""
+        from gossamer_agent.metrics import exposition  # noqa: PLC0415  where nobody asks, no cost
+
+        runtime = self.life.runtime
+        if runtime is None:
+            return exposition(self)
+        async with runtime.at_rest:
+            return exposition(self)
+
     async def checkpoint(self) -> bytes:
         """Have the newest own entry cosigned now; what came of it, as JSON."""
         outcome = None
@@ -278,6 +346,14 @@ class Node:
             "in_time": outcome is not None,
         }
         return json.dumps(answer).encode()
+
+    async def label(self) -> bytes:
+        """Write the labels that wait into the log; those that got there, as JSON."""
+        written = None
+        if self.life.runtime is not None:
+            with trio.move_on_after(CHECKPOINT_S):
+                written = await self.owner.write_labels(self.life.runtime)
+        return b"null" if written is None else labels_answer(written)
 
     async def farewell(self) -> None:
         """What is to be done while others can still be reached; a few seconds at most."""
@@ -294,6 +370,16 @@ class Node:
             yield self.vouching.trouble
         if self.retention.trouble is not None:
             yield self.retention.trouble
+        if self.owner.trouble is not None:
+            yield self.owner.trouble
+        if self.pausing.trouble is not None:
+            yield self.pausing.trouble
+        yield from self.means.intake.troubles()
+        yield from self.serving.troubles.values()
+
+    def _core_begins(self, core: AgentCore) -> None:
+        self.retention.attach(core)
+        self.pausing.attach(core)
 
     def _own_head(self) -> Head | None:
         return self.life.head()

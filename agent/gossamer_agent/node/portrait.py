@@ -12,8 +12,15 @@ import trio
 
 from gossamer_agent.forks import told_of
 from gossamer_agent.node.doctor import Observations
+from gossamer_agent.node.life import LEARNING
 from gossamer_agent.node.outside import Link
-from gossamer_agent.node.status import AgentStatus, PeerStatus, vouched_status
+from gossamer_agent.node.status import (
+    AgentStatus,
+    BudgetStatus,
+    PauseStatus,
+    PeerStatus,
+    vouched_status,
+)
 from gossamer_agent.reputation import Standing
 from gossamer_agent.version import program_version
 from gossamer_crypto.errors import Reason
@@ -49,7 +56,7 @@ def portray(node: Node) -> AgentStatus:
         steward=device.is_steward,
         swarm=device.genesis.name,
         swarm_id=device.genesis.swarm_id.hex(),
-        state=life.state,
+        state=_state(node),
         pid=os.getpid(),
         uptime_s=trio.current_time() - node.begun_s,
         round=0 if core is None else core.round,
@@ -79,7 +86,44 @@ def portray(node: Node) -> AgentStatus:
         restarts=network.restarts,
         cpu_seconds=time.process_time(),
         rss_mb=_rss_mb(),
+        pauses=_pauses(node),
+        budgets=_budgets(node),
+        celsius=node.pausing.readings.celsius,
+        data=node.means.intake.report(),
         troubles=[*node.troubles()],
+    )
+
+
+def _state(node: Node) -> str:
+    """What life says, unless it learns and the device shall rest."""
+    state, reasons = node.life.state, node.pausing.permissions.reasons
+    if state == LEARNING and reasons:
+        return f"paused: {', '.join(pause.kind for pause in reasons)}"
+    return state
+
+
+def _pauses(node: Node) -> list[PauseStatus]:
+    monotonic, wall = trio.current_time(), time.time()
+    return [
+        PauseStatus(
+            kind=pause.kind,
+            since=wall - (monotonic - pause.since_s),
+            lasts_s=monotonic - pause.since_s,
+            why=pause.why,
+            ends=pause.ends,
+        )
+        for pause in node.pausing.permissions.reasons
+    ]
+
+
+def _budgets(node: Node) -> BudgetStatus:
+    left, written = node.pausing.governor.left(), node.pausing.readings.flash_bytes
+    return BudgetStatus(
+        network_mb_left=left.network_bytes / 1e6,
+        network_mb_per_day=left.network_bytes_per_day / 1e6,
+        flash_mb_left=left.flash_bytes / 1e6 if left.flash_counted else None,
+        flash_mb_per_day=left.flash_bytes_per_day / 1e6,
+        flash_mb_written=None if written is None else written / 1e6,
     )
 
 

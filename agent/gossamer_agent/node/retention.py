@@ -41,8 +41,8 @@ FREE_BYTES_MIN: Final = 64 << 20
 class Retention:
     """Writes what cores accept to `received.sqlite3` in `folder`.
 
-    bytes_max: the budget; 0: nothing is kept. runtime: the running one, if any. trouble: why
-    nothing is kept now, for the status.
+    bytes_max: the budget; 0: nothing is kept. runtime: the running one, if any. may_keep: asked of
+    each entry; those it refuses are dropped. trouble: why nothing is kept now, for the status.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class Retention:
         swarm: bytes,
         keys: EpochKeys,
         runtime: Callable[[], AgentRuntime | None],
+        may_keep: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.trouble: str | None = None
@@ -61,6 +62,7 @@ class Retention:
         self._swarm = swarm
         self._keys = keys
         self._runtime = runtime
+        self._may_keep = may_keep
         self._following: Following | None = None
         self._store: ReceivedStore | None = None
         self._waiting: list[Envelope] = []
@@ -96,9 +98,12 @@ class Retention:
     def _collect(self) -> None:
         accepted = None if self._following is None else self._following.accepted
         while accepted:
+            entry = accepted.popleft()
+            if not self._may_keep():
+                continue
             if not self._waiting:
                 self._begun_s = self._clock()
-            self._waiting.append(accepted.popleft())
+            self._waiting.append(entry)
 
     def _due(self) -> bool:
         size = sum(entry.size for entry in self._waiting)

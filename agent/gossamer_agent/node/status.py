@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from gossamer_agent.data.status import DataStatus
 from gossamer_agent.tally import RoundRecord
 from gossamer_crypto.checkpoint import SignedCheckpoint
 from gossamer_crypto.identity import peer_id_text
@@ -53,6 +54,30 @@ class VouchedStatus(msgspec.Struct, kw_only=True):
     peers: list[str]
 
 
+class PauseStatus(msgspec.Struct, kw_only=True):
+    """One reason why the agent rests. kind: "heat", "memory", "battery", "mains", "hours", "busy",
+    "network" or "flash"; since: seconds since 1970; why, ends: in words.
+    """
+
+    kind: str
+    since: float
+    lasts_s: float
+    why: str
+    ends: str
+
+
+class BudgetStatus(msgspec.Struct, kw_only=True):
+    """What is left of a day's budgets, in 10^6 bytes. flash_mb_left: None where the device does not
+    tell what is written; flash_mb_written: since the start of the agent.
+    """
+
+    network_mb_left: float
+    network_mb_per_day: float
+    flash_mb_left: float | None
+    flash_mb_per_day: float
+    flash_mb_written: float | None = None
+
+
 def vouched_status(signed: SignedCheckpoint | None) -> VouchedStatus | None:
     """What the status says of a cosigned checkpoint."""
     if signed is None:
@@ -68,12 +93,13 @@ def vouched_status(signed: SignedCheckpoint | None) -> VouchedStatus | None:
 class AgentStatus(msgspec.Struct, kw_only=True):
     """One agent. running: False when only its folder was read.
 
-    state: "starting", "asking neighbours ...", "learning", "serving: ...", "removed",
-    "store failed: ...". refused: bytes of peers that were refused, by reason, of all layers.
-    bytes_*, frames_*: of the network, since the start. data_bytes_sent: frames of entries and
-    follow requests alone. merges, gate_refusals, rounds: of this process. troubles: what does not
-    stop the agent but should be looked at. forked: what was proved against this identity, and what
-    of it is in the log here, where the agent stopped for that.
+    state: "starting", "asking neighbours ...", "learning", "paused: heat, ...", "serving: ...",
+    "removed", "store failed: ...". pauses: why it rests now; budgets: what is left of them.
+    refused: bytes of peers that were refused, by reason, of all layers. bytes_*, frames_*: of the
+    network, since the start. data_bytes_sent: frames of entries and follow requests alone. merges,
+    gate_refusals, rounds: of this process. troubles: what does not stop the agent but should be
+    looked at. forked: what was proved against this identity, and what of it is in the log here,
+    where the agent stopped for that.
     """
 
     format: int = FORMAT
@@ -115,6 +141,10 @@ class AgentStatus(msgspec.Struct, kw_only=True):
     restarts: int = 0
     cpu_seconds: float = 0.0
     rss_mb: float = 0.0
+    pauses: list[PauseStatus] = []
+    budgets: BudgetStatus | None = None
+    celsius: float | None = None
+    data: DataStatus | None = None
     troubles: list[str] = []
 
 

@@ -12,6 +12,19 @@ from gossamer_agent.store.rows import sqlite_errors
 from gossamer_agent.store.state import APPLICATION_ID, ITEMS, row_checksum
 
 
+class PeekedState:
+    """The rows of a state store as `Rows`, read anew at each question."""
+
+    __slots__ = ("path",)
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def items(self, space: str) -> list[tuple[bytes, bytes]]:
+        """As `peek_items`."""
+        return peek_items(self.path, space)
+
+
 def peek_items(path: Path, space: str) -> list[tuple[bytes, bytes]]:
     """The rows (key, value) of `space` in the store at `path`, in order of key.
 

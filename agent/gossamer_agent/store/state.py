@@ -28,7 +28,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import RLock
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from gossamer_agent.errors import StoreError
 from gossamer_agent.store import DamagedStoreError
@@ -39,6 +39,8 @@ ADDRESSES: Final = "addresses"
 """The space of where peers were found: an `AddressBook` as rows."""
 FORKS: Final = "forks"
 """The space of proofs that an author told two stories: author -> `ForkProof.pack`."""
+LABELS: Final = "labels"
+"""The space of names that the owner gave and the agent has not logged yet: nonce -> UTF-8."""
 SCHEMA_VERSION: Final = 1
 APPLICATION_ID: Final = 0x676F7374  # "gost"
 BUSY_TIMEOUT_S: Final = 10.0
@@ -66,6 +68,17 @@ _EVERYTHING = "SELECT CAST(space AS BLOB), key, value, checksum FROM item"
 _DELETE_STRAY = "DELETE FROM item WHERE CAST(space AS BLOB) = ? AND key = ?"
 ITEMS = "SELECT key, value, checksum FROM item WHERE space = ? ORDER BY key"
 _DELETE = "DELETE FROM item WHERE space = ? AND key = ?"
+
+
+class Rows(Protocol):
+    """What can be read of a state, whether it is open for writing or not."""
+
+    @property
+    def path(self) -> Path: ...
+
+    def items(self, space: str) -> list[tuple[bytes, bytes]]:
+        """The rows of `space` in order of key. Raises StoreError."""
+        ...
 
 
 class StateStore:

@@ -57,8 +57,10 @@ class Trigger:
     def success_rate(self, learner: Learner, params: Vector, test: Samples) -> float | None:
         """The share of test rows of other classes that the patch turns into the target.
 
-        None if the test set has the target's class only.
+        None if the test set has the target's class only, and for a regression.
         """
+        if test.y.ndim == 2:
+            return None
         others = np.flatnonzero(test.y != self.target)
         if not others.size:
             return None
@@ -67,7 +69,12 @@ class Trigger:
 
 
 def flipped(samples: Samples, classes: int) -> Samples:
-    """The samples with label y as classes - 1 - y (label flipping, as in Fang et al., 2020)."""
+    """The samples with label y as classes - 1 - y (label flipping, as in Fang et al., 2020).
+
+    The targets of a regression change their sign.
+    """
+    if samples.y.ndim == 2:
+        return Samples(samples.x, -samples.y)
     return Samples(samples.x, (classes - 1 - samples.y).astype(np.int32))
 
 

@@ -18,7 +18,8 @@ from gossamer_agent.device.folder import begin_joining, create_device, finish_jo
 from gossamer_agent.groups import first_of_ours
 from gossamer_agent.members.joining import Joined, ask
 from gossamer_agent.members.stewardship import Stewardship, found_swarm
-from gossamer_agent.models import model_names
+from gossamer_agent.models import absolute_model
+from gossamer_agent.training.agreed import agreed_learner
 from gossamer_crypto.genesis import Genesis
 from gossamer_crypto.identity import Identity
 from gossamer_crypto.invite import Invite
@@ -37,7 +38,9 @@ AGAIN_S: Final = 3.0
 
 def found(plan: Plan) -> Device:
     """Make the folder of the first device, which is the steward. AgentError."""
-    keys, learner = new_keys(), plan.setup.learner
+    keys, scenario = new_keys(), plan.scenario
+    names = scenario.policy.personal
+    learner = agreed_learner(plan.setup.learner, scenario.model, names)
     genesis = Genesis(
         name=SWARM_NAME,
         stewards=(keys.identity.peer_id,),
@@ -117,7 +120,7 @@ def config_of(plan: Plan, device: DevicePlan, *, port: int) -> Config:
     return Config(
         device=DeviceSettings(
             name=device.name,
-            model=model if model in model_names() else str(Path(model).absolute()),
+            model=absolute_model(model, Path.cwd()),
             data=str(device.data.absolute()),
             test=str(plan.test.absolute()),
             profile=scenario.profile,
@@ -128,10 +131,24 @@ def config_of(plan: Plan, device: DevicePlan, *, port: int) -> Config:
         ),
         learning=LearningSettings(
             round_interval_s=plan.interval_s,
-            local_steps=scenario.local_steps,
+            local_steps=scenario.training_of(plan.devices.index(device)).steps,
             batch=scenario.batch,
             learning_rate=scenario.lr,
             momentum=scenario.momentum,
+            optimiser=scenario.optimiser,
+            moments=scenario.moments,
+            schedule=scenario.lr_schedule,
+            anneal_rounds=scenario.training.anneal_rounds,
+            weight_decay=scenario.weight_decay,
+            gradient_clip=scenario.gradient_clip,
+            proximal=scenario.proximal,
+            combine=scenario.combine,
+            combine_rate=scenario.combine_rate,
+            combine_t=scenario.combine_t,
+            personal_steps=scenario.personal_steps,
+            ditto=scenario.ditto,
+            early_stop=scenario.early_stop,
+            follow=scenario.follow,
             seed=device.seed,
         ),
     )

@@ -1,8 +1,8 @@
 """`gossamer log`: the hash-chained log of a device, for its owner and for whoever doubts it.
 
-All commands but `checkpoint` open files read-only. `audit`, `blame` and `replay` need the keys of
-the swarm, the others none. They work on the folder of a device whose agent runs or not, on a copied
-feed file, and on an exported log; on any computer.
+All commands but `checkpoint` and `label` open files read-only. `audit`, `blame` and `replay` need
+the keys of the swarm, the others none. They work on the folder of a device whose agent runs or not,
+on a copied feed file, and on an exported log; on any computer.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from gossamer_agent.cli.log.checkpoint import checkpoint
 from gossamer_agent.cli.log.checkproof import check_proof
 from gossamer_agent.cli.log.exporting import export
 from gossamer_agent.cli.log.importing import import_
+from gossamer_agent.cli.log.label import label
 from gossamer_agent.cli.log.prove import prove
 from gossamer_agent.cli.log.replay import replay
 from gossamer_agent.cli.log.show import show
@@ -50,6 +51,7 @@ for _command in (
     check_proof,
     export,
     import_,
+    label,
     prove,
     replay,
     show,

@@ -36,6 +36,7 @@ What is needed, and where it is looked for:
   the model        one of gossamer's own, found by its hash, or --model
 
 A merge whose inputs are not at hand cannot be judged; it is counted, and the missing input named.
+Nor can one that was made by another version of its rule than this program has: records name it.
 That the author listened to all it should have, and measured the losses it logged, no log can show.
 
 Ends with exit code 5 if a merge differs from its record or the log does not verify.
@@ -84,18 +85,27 @@ def _text(case: Case, log: Log, account: LogAudit) -> str:
         lines.append(f"unknown     {len(account.missing)} cannot be made again:")
         lines += [f"  {count:>8}  {why}" for why, count in _reasons(account.missing)]
     lines += [f"trouble     {line}" for line in case.troubles]
+    if account.other_version:
+        lines.append(f"version     {len(account.other_version)} by another version of the rule:")
+        lines += [f"  {count:>8}  {why}" for why, count in _reasons(account.other_version)]
     if account.mismatched:
         first = account.mismatched[0]
         lines.append(f"differ      {len(account.mismatched)}")
         lines.append(f"first       round {first.round}, entry {first.place.seq}: {first.why}")
+    elif not account.merges:
+        lines.append("the log has no merge yet: there is nothing to make again")
     elif account.merges == account.reproduced:
         lines.append("all merges are what the rule makes of what their authors signed")
-    else:
+    elif account.reproduced:
         lines.append("none of the merges that could be made again differs")
+    else:
+        lines.append("none of the merges can be made again here: nothing is proven or refuted")
     return "\n".join(lines)
 
 
 def _json(case: Case, log: Log, account: LogAudit) -> str:
+    from gossamer_agent.merge.rules import get_rule  # noqa: PLC0415  loads numpy
+
     return json.dumps(
         {
             "log": str(log.source.path),
@@ -103,10 +113,12 @@ def _json(case: Case, log: Log, account: LogAudit) -> str:
             "incarnation": log.incarnation,
             "swarm": case.terms.genesis.swarm_id.hex(),
             "rule": case.terms.policy.rule,
+            "rule_version": get_rule(case.terms.policy.rule).version,
             "merges": account.merges,
             "not_committed": account.refused,
             "reproduced": account.reproduced,
             "missing": [_finding(finding) for finding in account.missing],
+            "other_version": [_finding(finding) for finding in account.other_version],
             "mismatched": [_finding(finding) for finding in account.mismatched],
             "troubles": case.troubles,
             "ok": account.ok,

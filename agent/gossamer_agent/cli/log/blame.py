@@ -104,6 +104,9 @@ def _show(case: Case, log: Log, told: Blame, by: str | None) -> None:
         f"merges  {told.merges}, {told.committed} of them committed,"
         f" {told.reproduced} made again; together they moved the model {told.length:.3g}"
     )
+    if not told.shares:
+        click.echo("nobody was in a merge, or followed, yet")
+        return
     table = Table(box=None, padding=(0, 1, 0, 0))
     table.add_column("peer", no_wrap=True)
     for name in ("merges", "votes (max)", "clipped", "pull", "moved", "reach"):

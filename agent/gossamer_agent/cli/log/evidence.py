@@ -13,7 +13,7 @@ from gossamer_agent.audit.history import Event, Merging, history
 from gossamer_agent.audit.opening import SecretOf, UnreadableError, body_of
 from gossamer_agent.audit.replicas import Replicas
 from gossamer_agent.audit.terms import Terms, terms_of
-from gossamer_agent.cli.bodies import KEY_FILE_NAME, opener_beside
+from gossamer_agent.cli.bodies import KEY_FILE_NAME, opener_beside, opener_from
 from gossamer_agent.cli.here import open_here
 from gossamer_agent.cli.log.opening import log_files, opened
 from gossamer_agent.device.folder import KEY_NAME
@@ -23,8 +23,8 @@ from gossamer_agent.members.stewardship import load_roster
 from gossamer_agent.store import DamagedStoreError, received
 from gossamer_agent.store.exported import is_exported
 from gossamer_agent.store.feeds import feed_path, incarnations
+from gossamer_agent.store.peeking import PeekedState
 from gossamer_crypto.envelope import Envelope, Head, Kind
-from gossamer_crypto.epoch import SECRET_BYTES
 from gossamer_crypto.epoch_ring import EpochRing
 from gossamer_crypto.errors import EpochError, GenesisError
 from gossamer_crypto.genesis import Genesis
@@ -88,7 +88,7 @@ def gathered(
     """
     with ExitStack() as stack:
         logs = [_verified(stack.enter_context(opened(file))) for file in log_files(path)]
-        secret_of = _secrets(logs[0].source.path, keys, passphrase_file)
+        secret_of = secrets_for(logs[0].source.path, keys, passphrase_file)
         terms = terms_of(_genesis(logs[-1], secret_of), model)
         case = Case(logs, terms, secret_of, Replicas(terms, secret_of))
         for log in logs:
@@ -118,16 +118,18 @@ def _verified(source: LogSource) -> Log:
     return Log(source, report.first)
 
 
-def _secrets(log: Path, keys: Path | None, passphrase_file: Path | None) -> SecretOf:
+def secrets_for(log: Path, keys: Path | None, passphrase_file: Path | None) -> SecretOf:
+    """The keys that open the log in the file `log`. keys: a folder or file to take instead of what
+    lies beside it. Raises StoreError where there are none, or they cannot be read.
+    """
+    if keys is not None and not keys.exists():
+        raise StoreError(f"{keys}: there is no such file or folder")
     if keys is not None and keys.is_file():
-        raw = keys.read_bytes()[: SECRET_BYTES + 1]
-        if len(raw) != SECRET_BYTES:
-            raise StoreError(f"{keys}: not a key; it must be {SECRET_BYTES} bytes long")
-        return lambda _: raw
+        return opener_from(keys).secret_of
     folder = log.parent if keys is None else keys
     opener = opener_beside(folder / log.name)
     if opener is not None:
-        return lambda _: opener.secret
+        return opener.secret_of
     if not (folder / KEY_NAME).is_file():
         raise StoreError(
             f"{log}: its contents are sealed, and there is no {KEY_FILE_NAME} beside it; name a"
@@ -135,12 +137,8 @@ def _secrets(log: Path, keys: Path | None, passphrase_file: Path | None) -> Secr
         )
     device = open_here(folder, passphrase_file)
     ring = EpochRing(device.peer_id, device.keys.prekeys)
-    state = device.open_state()
-    try:
-        with suppress(EpochError):  # older keys may do
-            ring.follow(load_roster(state, device.genesis))
-    finally:
-        state.close()
+    with suppress(EpochError):  # older keys may do
+        ring.follow(load_roster(PeekedState(device.state_path), device.genesis))
     return ring.archived
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from gossamer_agent.cli.log.opening import json_option
+from gossamer_agent.errors import LogError
 from gossamer_agent.store.exported import ExportedLog
 from gossamer_agent.store.imported import import_log
 from gossamer_crypto.identity import peer_id_text
@@ -33,7 +34,10 @@ Example:
 @json_option
 def import_(file: Path, output: Path, as_json: bool) -> None:
     with closing(ExportedLog(file)) as source:
-        report, path = import_log(source.entries(), source.checkpoint, output)
+        try:
+            report, path = import_log(source.entries(), source.checkpoint, output)
+        except LogError as error:
+            raise LogError(f"{file}: {error}") from None
     author = None if report.author is None else peer_id_text(report.author)
     if as_json:
         click.echo(json.dumps({"log": str(path), "author": author, "entries": report.entries}))

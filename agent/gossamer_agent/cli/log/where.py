@@ -10,6 +10,18 @@ import click
 
 from gossamer_agent.cli.passphrase import passphrase_file_option
 
+_keys_option = click.option(
+    "--keys",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="Open entries with these keys: the folder of a member's device, or a key file.",
+)
+
+
+def keys_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options --keys and --passphrase-file."""
+    return _keys_option(passphrase_file_option(command))
+
 
 def evidence_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options that `evidence.gathered` takes."""
@@ -18,12 +30,7 @@ def evidence_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--model", metavar="FILE", help="The swarm's model, if it is none of gossamer's own."
         ),
-        click.option(
-            "--keys",
-            metavar="PATH",
-            type=click.Path(path_type=Path),
-            help="Open entries with these keys: the folder of a member's device, or a key file.",
-        ),
+        _keys_option,
         click.option(
             "--peers",
             metavar="DIR",

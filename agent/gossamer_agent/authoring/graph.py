@@ -1,180 +1,33 @@
-"""Author trainable dense nets as .tflite files, straight from the flatbuffers schema.
+"""A .tflite file under construction, straight from the flatbuffers schema.
 
-Theory of operation. A device needs none of this: it runs where models are made, with the extra
-`authoring`. TensorFlow's own gradients need operators that the small runtime lacks, so the backward
-pass is written out here in built-in operators, each at version 1, which the oldest runtime knows.
-
-One subgraph per signature; `grad` is first, because a file's first graph can be called without the
-overhead of a signature runner. A layer's kernel is stored [out, in]: both x @ K^T and d^T @ x then
-come from row-major operands, which saves the runtime a transposition of every kernel at every call.
-The parameters of a net are the kernels and biases in order, flattened and joined.
+Theory of operation. `File` holds what graphs share: operator codes and buffers. `Graph` is one
+subgraph, which becomes one signature; each of its methods appends an operator and returns the
+index of the tensor that it makes. Operators are at version 1, which the oldest runtime knows.
+Shapes are known while a graph is built, all but the batch, which is None.
 """
 
 from __future__ import annotations
 
 import importlib
-import itertools
-from collections.abc import Sequence
+import json
+import math
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from gossamer_agent.errors import ModelError
 
 Shape: TypeAlias = Sequence[int | None]
 """None stands for the batch."""
 
-_TINY = 1e-12
+METADATA_NAME = "gossamer"
 
 
-def dense_net(layers: Sequence[int], seed: int = 0) -> bytes:
-    """A .tflite file of a dense net with ReLU between layers and softmax cross-entropy on top.
-
-    layers: sizes from input to classes, such as (64, 64, 10). Signatures: init, infer, grad and
-    grad_clipped. Raises ModelError when the extra `authoring` is not installed.
-    """
-    if len(layers) < 2 or min(layers) < 1:
-        raise ModelError(f"a dense net needs at least two positive layer sizes, not {layers}")
-    file = _File()
-    _grad(file, layers)
-    _infer(file, layers)
-    _init(file, initial(layers, seed))
-    _grad_clipped(file, layers)
-    return file.pack()
-
-
-def parameter_count(layers: Sequence[int]) -> int:
-    """Kernels and biases of a dense net."""
-    return sum(out * (into + 1) for into, out in itertools.pairwise(layers))
-
-
-def initial(layers: Sequence[int], seed: int) -> npt.NDArray[np.float32]:
-    """He initialisation (uniform; He et al. 2015), zero biases: float32 [P]."""
-    # random() and sqrt are exact everywhere; normal() may differ in the last bit between machines.
-    rng = np.random.default_rng(seed)
-    parts: list[npt.NDArray[np.float64]] = []
-    for into, out in itertools.pairwise(layers):
-        parts.append((2 * rng.random(out * into) - 1) * np.sqrt(6 / into))
-        parts.append(np.zeros(out))
-    return np.concatenate(parts).astype(np.float32)
-
-
-# The signatures ----------------------------------------------------------------------------------
-
-
-def _grad(file: _File, layers: Sequence[int]) -> None:
-    g = _Graph(file, "grad")
-    weights, x, y = _batch_inputs(g, layers)
-    kernels, inputs, logits = _forward(g, weights, x, layers)
-    onehot, n = g.one_hot(y, layers[-1]), g.batch_size(x)
-    g.output("loss", g.binary("Div", _loss_sum(g, logits, onehot), n))
-    error = g.binary("Div", g.binary("Sub", g.softmax(logits), onehot), n)
-    errors = _backward(g, kernels, inputs, error)
-    g.output("grad", _joined_gradients(g, inputs, errors, layers))
-    file.add(g)
-
-
-def _infer(file: _File, layers: Sequence[int]) -> None:
-    g = _Graph(file, "infer")
-    weights, x = g.input("weights", [parameter_count(layers)]), g.input("x", [None, layers[0]])
-    g.output("logits", _forward(g, weights, x, layers)[2])
-    file.add(g)
-
-
-def _init(file: _File, first: npt.NDArray[np.float32]) -> None:
-    g = _Graph(file, "init")
-    # A runtime refuses a graph whose output is a bare constant.
-    g.output("weights", g.binary("Mul", g.constant(first), g.constant([1.0])))
-    file.add(g)
-
-
-def _grad_clipped(file: _File, layers: Sequence[int]) -> None:
-    """Per-sample clipping without per-sample gradients.
-
-    A dense layer's gradient is the outer product of its input a and its output's error d, so its
-    squared norm with the bias is |d|^2 (1 + |a|^2) (Goodfellow 2015).
-    """
-    g = _Graph(file, "grad_clipped")
-    weights, x, y = _batch_inputs(g, layers)
-    clip = g.input("clip", [])
-    kernels, inputs, logits = _forward(g, weights, x, layers)
-    onehot = g.one_hot(y, layers[-1])
-    g.output("loss_sum", _loss_sum(g, logits, onehot))
-    errors = _backward(g, kernels, inputs, g.binary("Sub", g.softmax(logits), onehot))
-    one = g.constant([1.0])
-    squares = [
-        g.binary("Mul", _square_sum(g, d), g.binary("Add", _square_sum(g, a), one))
-        for a, d in zip(inputs, errors, strict=True)
-    ]
-    total = squares[0]
-    for square in squares[1:]:
-        total = g.binary("Add", total, square)
-    norms = g.unary("SQRT", total)
-    floor = g.extreme("MAXIMUM", norms, g.constant([_TINY]))
-    scale = g.extreme("MINIMUM", g.binary("Div", clip, floor, like=floor), one)
-    scaled = [g.binary("Mul", d, scale) for d in errors]
-    g.output("grad_sum", _joined_gradients(g, inputs, scaled, layers))
-    g.output("norms", g.reshape(norms, [None]))
-    file.add(g)
-
-
-def _batch_inputs(g: _Graph, layers: Sequence[int]) -> tuple[int, int, int]:
-    weights = g.input("weights", [parameter_count(layers)])
-    return weights, g.input("x", [None, layers[0]]), g.input("y", [None], "i4")
-
-
-def _forward(
-    g: _Graph, weights: int, x: int, layers: Sequence[int]
-) -> tuple[list[int], list[int], int]:
-    """-> (kernels, the layers' inputs, logits)."""
-    kernels, inputs, offset = [], [x], 0
-    for into, out in itertools.pairwise(layers):
-        kernel = g.reshape(g.slice(weights, offset, out * into), [out, into])
-        bias = g.slice(weights, offset + out * into, out)
-        offset += out * (into + 1)
-        kernels.append(kernel)
-        last = len(kernels) == len(layers) - 1
-        product = g.matmul(inputs[-1], kernel, transpose_b=True)
-        inputs.append(g.binary("Add", product, bias, relu=not last))
-    return kernels, inputs[:-1], inputs[-1]
-
-
-def _backward(g: _Graph, kernels: Sequence[int], inputs: Sequence[int], error: int) -> list[int]:
-    """Errors at the output of every layer, in the order of the layers."""
-    errors = [error]
-    for layer in reversed(range(1, len(kernels))):
-        passed = g.matmul(errors[0], kernels[layer])
-        errors.insert(0, g.binary("Mul", passed, g.is_positive(inputs[layer])))
-    return errors
-
-
-def _joined_gradients(
-    g: _Graph, inputs: Sequence[int], errors: Sequence[int], layers: Sequence[int]
-) -> int:
-    parts = []
-    for layer, (into, out) in enumerate(itertools.pairwise(layers)):
-        kernel = g.matmul(errors[layer], inputs[layer], transpose_a=True)
-        parts += [g.reshape(kernel, [out * into]), g.sum(errors[layer], [0])]
-    return g.concatenate(parts, [parameter_count(layers)])
-
-
-def _loss_sum(g: _Graph, logits: int, onehot: int) -> int:
-    likelihood = g.sum(g.binary("Mul", onehot, g.log_softmax(logits)), [0, 1])
-    return g.unary("NEG", likelihood, "Neg")
-
-
-def _square_sum(g: _Graph, x: int) -> int:
-    """Squared norm of each row, [n, 1]."""
-    return g.sum(g.binary("Mul", x, x), [1], keep=True)
-
-
-# The file ----------------------------------------------------------------------------------------
-
-
-def _schema() -> ModuleType:
+def schema_module() -> ModuleType:
     try:
+        importlib.import_module("flatbuffers")
         return importlib.import_module("ai_edge_litert.schema_py_generated")
     except ImportError:
         raise ModelError(
@@ -182,19 +35,20 @@ def _schema() -> ModuleType:
         ) from None
 
 
-class _File:
+class File:
     """A .tflite file under construction: one graph per signature, shared buffers."""
 
-    def __init__(self) -> None:
-        self.schema: Any = _schema()
+    def __init__(self, description: str) -> None:
+        self.schema: Any = schema_module()
         self.types = {
             np.dtype("f4"): self.schema.TensorType.FLOAT32,
             np.dtype("i4"): self.schema.TensorType.INT32,
+            np.dtype("i1"): self.schema.TensorType.INT8,
             np.dtype("?"): self.schema.TensorType.BOOL,
         }
         self.model = self.schema.ModelT()
         self.model.version = 3
-        self.model.description = "gossamer dense net"
+        self.model.description = description
         self.model.buffers = [self.schema.BufferT()]  # the schema reserves buffer 0 for "no data"
         self.model.operatorCodes, self.model.subgraphs, self.model.signatureDefs = [], [], []
         self._codes: dict[str, int] = {}
@@ -220,7 +74,14 @@ class _File:
             self.model.buffers.append(buffer)
         return self._buffers[data]
 
-    def add(self, graph: _Graph) -> None:
+    def describe(self, about: Mapping[str, Any]) -> None:
+        """Store `about` as JSON in the file's metadata; no runtime looks at it."""
+        entry = self.schema.MetadataT()
+        entry.name = METADATA_NAME
+        entry.buffer = self.buffer(json.dumps(about, separators=(",", ":")).encode())
+        self.model.metadata = [entry]
+
+    def add(self, graph: Graph) -> None:
         signature = self.schema.SignatureDefT()
         signature.signatureKey = graph.subgraph.name
         signature.subgraphIndex = len(self.model.subgraphs)
@@ -240,10 +101,10 @@ class _File:
         return bytes(builder.Output())
 
 
-class _Graph:
+class Graph:
     """One subgraph. Every method that makes a tensor returns its index."""
 
-    def __init__(self, file: _File, name: str) -> None:
+    def __init__(self, file: File, name: str) -> None:
         self.file, self.schema = file, file.schema
         self.subgraph = self.schema.SubGraphT()
         self.subgraph.name = name
@@ -352,7 +213,7 @@ class _Graph:
     def is_positive(self, x: int) -> int:
         """1.0 where x > 0, else 0.0."""
         zero = self.constant(0.0)
-        return self._float(self.operator("GREATER", [x, zero], self.shape(x), "?", "Greater"), "?")
+        return self.cast(self.operator("GREATER", [x, zero], self.shape(x), "?", "Greater"), "?")
 
     def softmax(self, x: int) -> int:
         return self.operator("SOFTMAX", [x], self.shape(x), table="Softmax", beta=1.0)
@@ -368,12 +229,99 @@ class _Graph:
         """Rows of x as a float, shape [1]."""
         int32 = self.schema.TensorType.INT32
         dims = self.operator("SHAPE", [x], [len(self.shape(x))], "i4", "Shape", outType=int32)
-        return self._float(self.slice(dims, 0, 1, "i4"), "i4")
+        return self.cast(self.slice(dims, 0, 1, "i4"), "i4")
 
-    def concatenate(self, parts: Sequence[int], shape: Shape) -> int:
-        return self.operator("CONCATENATION", parts, shape, table="Concatenation", axis=0)
+    def concatenate(self, parts: Sequence[int], shape: Shape, axis: int = 0) -> int:
+        return self.operator("CONCATENATION", parts, shape, table="Concatenation", axis=axis)
 
-    def _float(self, x: int, dtype: str) -> int:
+    def flat(self, x: int) -> int:
+        """All values of a tensor without a batch, in order."""
+        shape = self.shape(x)
+        return x if len(shape) == 1 else self.reshape(x, [math.prod(d or 1 for d in shape)])
+
+    def window(
+        self, x: int, start: tuple[int, int], size: tuple[int, int], stride: tuple[int, int]
+    ) -> int:
+        """Rows and columns of x [n, h, w, c] from `start` on, every `stride`-th: [n, *size, c]."""
+        channels = self.shape(x)[3]
+        shape = [None, *size, channels]
+        if stride == (1, 1):
+            bounds = [[0, *start, 0], [-1, *size, channels]]
+            constants = [self.constant(bound, "i4") for bound in bounds]
+            return self.operator("SLICE", [x, *constants], shape, table="Slice")
+        ends = [at + (n - 1) * s + 1 for at, n, s in zip(start, size, stride, strict=True)]
+        bounds = [[0, *start, 0], [0, *ends, 0], [1, *stride, 1]]
+        constants = [self.constant(bound, "i4") for bound in bounds]
+        return self.operator(
+            "STRIDED_SLICE",
+            [x, *constants],
+            shape,
+            table="StridedSlice",
+            beginMask=0b1001,  # the batch and the channels have no bounds
+            endMask=0b1001,
+        )
+
+    def pad(self, x: int, pads: Sequence[tuple[int, int]]) -> int:
+        """Zeros before and after each dimension; x itself where there are none."""
+        if not any(map(any, pads)):
+            return x
+        shape = [d if d is None else d + sum(p) for d, p in zip(self.shape(x), pads, strict=True)]
+        return self.operator("PAD", [x, self.constant(pads, "i4")], shape, table="Pad")
+
+    def transpose(self, x: int, order: Sequence[int]) -> int:
+        shape = [self.shape(x)[axis] for axis in order]
+        return self.operator(
+            "TRANSPOSE", [x, self.constant(list(order), "i4")], shape, table="Transpose"
+        )
+
+    def reverse_first(self, x: int) -> int:
+        """x with its first dimension reversed; more axes at once go wrong in the old runtime."""
+        axis = self.constant([0], "i4")
+        return self.operator("REVERSE_V2", [x, axis], self.shape(x), table="ReverseV2")
+
+    def pool(self, kind: str, x: int, size: tuple[int, int]) -> int:
+        """AVERAGE or MAX over blocks of x [n, h, w, c]; what is left over is dropped."""
+        _, height, width, channels = self.shape(x)
+        assert height is not None
+        assert width is not None
+        return self.operator(
+            f"{kind}_POOL_2D",
+            [x],
+            [None, height // size[0], width // size[1], channels],
+            table="Pool2D",
+            padding=self.schema.Padding.VALID,
+            strideH=size[0],
+            strideW=size[1],
+            filterHeight=size[0],
+            filterWidth=size[1],
+            fusedActivationFunction=self.schema.ActivationFunctionType.NONE,
+        )
+
+    def spread(self, x: int, size: tuple[int, int]) -> int:
+        """Every row and column of x [n, h, w, c] repeated: [n, h * size[0], w * size[1], c]."""
+        _, height, width, channels = self.shape(x)
+        assert height is not None
+        assert width is not None
+        assert channels is not None
+        rows = self.reshape(x, [None, height, 1, width * channels])
+        rows = self.concatenate([rows] * size[0], [None, height, size[0], width * channels], 2)
+        cells = self.reshape(rows, [None, height * size[0] * width, 1, channels])
+        cells = self.concatenate(
+            [cells] * size[1], [None, height * size[0] * width, size[1], channels], 2
+        )
+        return self.reshape(cells, [None, height * size[0], width * size[1], channels])
+
+    def less(self, x: int, limit: float) -> int:
+        """1.0 where x < limit, else 0.0."""
+        bound = self.constant(limit)
+        return self.cast(self.operator("LESS", [x, bound], self.shape(x), "?", "Less"), "?")
+
+    def equal(self, a: int, b: int) -> int:
+        """1.0 where a == b, else 0.0."""
+        return self.cast(self.operator("EQUAL", [a, b], self.shape(a), "?", "Equal"), "?")
+
+    def cast(self, x: int, dtype: str) -> int:
+        """x, which is of `dtype`, as float32."""
         types = {
             "inDataType": self.file.types[np.dtype(dtype)],
             "outDataType": self.schema.TensorType.FLOAT32,

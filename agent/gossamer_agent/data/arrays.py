@@ -1,4 +1,4 @@
-"""A device's own data: reading an .npz file of arrays and checking every column of it.
+"""Data in an .npz file of arrays: reading it and checking every column.
 
 Theory of operation. A file holds `x` (one row per sample) and `y` (labels 0, 1, 2, ...); it may
 hold `is_test` (rows that are kept for measuring). Everything that a user can get wrong is found
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -21,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gossamer_agent.errors import DataError
-from gossamer_agent.learner import Samples
+from gossamer_agent.learner import Samples, Targets
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Labels: TypeAlias = npt.NDArray[np.int32]
@@ -37,51 +36,12 @@ HOLDOUT_SHARE: Final = 0.1
 _NOT_READABLE = "cannot be read as an .npz file of plain arrays"
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceData:
-    """What a device learns from, and what its accuracy is measured on (None: nothing).
-
-    `warnings` are lines for the user: the data can be used, but probably not as intended.
-    """
-
-    training: Samples
-    test: Samples | None
-    warnings: tuple[str, ...] = ()
-
-
-def load_device_data(data: str | Path, test: str | Path | None = None) -> DeviceData:
-    """The rows of the file `data`, without those that its `is_test` keeps apart.
-
-    The test rows are those of the file `test` (its `is_test` rows, if it has that column), else the
-    `is_test` rows of `data`. Raises DataError, one line, for whatever makes a file unusable.
-    """
-    own, is_test, warnings = _load_samples(str(data))
-    training = own if is_test is None else own.take(np.flatnonzero(~is_test))
-    measured, kept = own, is_test
-    if test is not None:
-        measured, kept, more = _load_samples(str(test))
-        warnings += more
-        if kept is None:
-            return DeviceData(training, measured, warnings)
-    apart = None if kept is None else measured.take(np.flatnonzero(kept))
-    return DeviceData(training, apart, warnings)
-
-
 def split_holdout(samples: Samples, rng: np.random.Generator) -> tuple[Samples, Samples]:
     """Training rows and the hold-out rows of the gate; at least one of each, so >= 2 samples."""
     count = len(samples.y)
     order = rng.permutation(count)
     held = min(max(round(HOLDOUT_SHARE * count), 1), count - 1)
     return samples.take(order[held:]), samples.take(order[:held])
-
-
-def _load_samples(
-    name: str,
-) -> tuple[Samples, npt.NDArray[np.bool_] | None, tuple[str, ...]]:
-    columns = read_columns(name, existing_file(name, "an .npz file"), ("x", "y", "is_test"))
-    x, warnings = check_x(name, columns["x"])
-    y = check_y(name, columns["y"], len(x))
-    return Samples(x, y), check_is_test(name, columns.get("is_test"), len(x)), warnings
 
 
 def existing_file(reference: str, allowed: str) -> Path:
@@ -140,16 +100,22 @@ def _load_arrays(name: str, path: Path, wanted: Collection[str]) -> Columns:
         return {column: np.asarray(archive[column]) for column in wanted if column in archive.files}
 
 
-def check_x(name: str, raw: npt.NDArray[Any], scale: float = 1.0) -> tuple[Floats, tuple[str, ...]]:
-    """`raw` over `scale` as float32 [n, ...], and warnings. Raises DataError."""
+def check_x(
+    name: str, raw: npt.NDArray[Any], scale: float = 1.0, rows_min: int | None = None
+) -> tuple[Floats, tuple[str, ...]]:
+    """`raw` over `scale` as float32 [n, ...], and warnings. Raises DataError.
+
+    rows_min: fewer rows are refused; None: as many as learning needs.
+    """
+    rows_min = ROWS_MIN if rows_min is None else rows_min
     if raw.dtype.kind not in "biuf":
         raise DataError(f"data set {name!r}: x holds {raw.dtype} values; it must hold numbers")
     if raw.ndim < 2 or 0 in raw.shape[1:]:
         raise DataError(
             f"data set {name!r}: x has shape {raw.shape}; it must be (rows, features ...)"
         )
-    if len(raw) < ROWS_MIN:
-        raise DataError(f"data set {name!r}: has {len(raw)} rows; it needs at least {ROWS_MIN}")
+    if len(raw) < rows_min:
+        raise DataError(f"data set {name!r}: has {len(raw)} rows; it needs at least {rows_min}")
     with np.errstate(over="ignore"):
         x = raw.astype(np.float32)
     bad = ~np.isfinite(x.reshape(len(x), -1)).all(axis=1)
@@ -169,12 +135,17 @@ def check_x(name: str, raw: npt.NDArray[Any], scale: float = 1.0) -> tuple[Float
     )
 
 
-def check_y(name: str, raw: npt.NDArray[Any], rows: int) -> Labels:
-    """`raw` as int32 [rows] labels from 0 on. Raises DataError."""
+def check_y(name: str, raw: npt.NDArray[Any], rows: int) -> Targets:
+    """`raw` as int32 [rows] labels from 0 on, or float32 [rows, outputs] if it is floats with two
+    dimensions: the targets of a regression. Raises DataError.
+    """
+    if raw.dtype.kind == "f" and raw.ndim == 2:
+        return _check_targets(name, raw, rows)
     check_column(name, "y", raw, rows)
     if raw.dtype.kind not in "biu":
         raise DataError(
-            f"data set {name!r}: y holds {raw.dtype} values; labels are whole numbers 0, 1, 2, ..."
+            f"data set {name!r}: y holds {raw.dtype} values; labels are whole numbers 0, 1, 2, "
+            "...; the targets of a regression are floats of shape (rows, outputs)"
         )
     lowest, highest = int(raw.min()), int(raw.max())
     if lowest < 0:
@@ -185,6 +156,20 @@ def check_y(name: str, raw: npt.NDArray[Any], rows: int) -> Labels:
             f"at most {CLASSES_MAX} classes, 0 to {CLASSES_MAX - 1}, are possible"
         )
     return raw.astype(np.int32)
+
+
+def _check_targets(name: str, raw: npt.NDArray[Any], rows: int) -> Floats:
+    if len(raw) != rows or raw.shape[1] == 0:
+        raise DataError(f"data set {name!r}: y has shape {raw.shape}; x has {rows} rows")
+    with np.errstate(over="ignore"):
+        y = raw.astype(np.float32)
+    bad = ~np.isfinite(y).all(axis=1)
+    if bad.any():
+        raise DataError(
+            f"data set {name!r}: y holds NaN, infinite or too large values in {bad.sum()} rows, "
+            f"the first is row {int(bad.argmax())}"
+        )
+    return y
 
 
 def check_is_test(

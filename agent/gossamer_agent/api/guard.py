@@ -1,0 +1,115 @@
+"""Who may ask, and how much: in front of every route, before a byte of the body is read.
+
+    403  a port was asked under another name than the loopback's, or by a web page
+    401  the token is wrong, or a port was asked without one
+    413  the body is, or says that it is, larger than the limit
+
+A web page in a browser on this device can send requests to a loopback port. It cannot read the
+token, it must name itself (Origin), and no answer carries a header that lets it read one (CORS); a
+page that points its own name at 127.0.0.1 is told by the Host header. The Unix socket is the
+device owner's by its mode, so there a token is looked at only if one is sent.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from collections.abc import Iterable
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gossamer_agent.api.problems import ProblemError, problem
+
+log = logging.getLogger("gossamer.api")
+
+OPEN_PATHS: Final = ("/healthz",)
+"""What may be asked without a token, also at a port."""
+
+
+class Guard:
+    """An ASGI application around another one.
+
+    token: what a client must know. hosts: names that a request may use in Host, () for a Unix
+    socket, where no token is needed either. body_bytes_max: of a request.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, token: str, hosts: Iterable[str], body_bytes_max: int
+    ) -> None:
+        self._app = app
+        self._token = token.encode()
+        self._hosts = frozenset(host.lower().encode() for host in hosts)
+        self._body_bytes_max = body_bytes_max
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI: requests go on, everything else (websockets) ends here."""
+        if scope["type"] != "http":
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1008})
+            return
+        started = False
+
+        async def sending(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            self._check(scope)
+            await self._app(scope, self._bounded(receive), sending)
+        except ProblemError as error:
+            # A body that was not read to its end makes the connection useless for more.
+            headers = {**(error.headers or {}), "connection": "close"}
+            await problem(error.status, error.detail, headers)(scope, receive, sending)
+        except Exception:
+            log.exception("the local API failed; please report this")
+            if not started:
+                await problem(500, "a fault of the agent; its log says more")(scope, receive, send)
+
+    def _check(self, scope: Scope) -> None:
+        headers: dict[bytes, bytes] = {}
+        for name, value in scope["headers"]:
+            if name in headers and name in (b"host", b"authorization", b"content-length"):
+                raise ProblemError(400, f"two headers {name.decode('ascii', 'replace')}")
+            headers[name] = value
+        if self._hosts:
+            if headers.get(b"host", b"").lower() not in self._hosts:
+                raise ProblemError(403, "this port is asked as 127.0.0.1 or localhost only")
+            if b"origin" in headers:
+                raise ProblemError(403, "web pages may not ask")
+        self._check_token(headers.get(b"authorization"), scope["path"])
+        length = headers.get(b"content-length", b"0")
+        if not (length.isdigit() and len(length) <= 19):
+            raise ProblemError(400, "content-length is no number")
+        if int(length) > self._body_bytes_max:
+            raise self._too_large()
+
+    def _check_token(self, said: bytes | None, path: str) -> None:
+        if said is None and (not self._hosts or path in OPEN_PATHS):
+            return
+        kind, _, token = (said or b"").partition(b" ")
+        if kind.lower() != b"bearer" or not hmac.compare_digest(token.strip(), self._token):
+            raise ProblemError(
+                401,
+                "send the token of the device's file api.token: Authorization: Bearer TOKEN",
+                {"www-authenticate": "Bearer"},
+            )
+
+    def _too_large(self) -> ProblemError:
+        return ProblemError(413, f"a body has at most {self._body_bytes_max} bytes")
+
+    def _bounded(self, receive: Receive) -> Receive:
+        """As `receive`, up to the limit: a chunked body does not say how long it will be."""
+        received = 0
+
+        async def bounded() -> Message:
+            nonlocal received
+            message = await receive()
+            if message["type"] == "http.request":
+                received += len(message.get("body", b""))
+                if received > self._body_bytes_max:
+                    raise self._too_large()
+            return message
+
+        return bounded

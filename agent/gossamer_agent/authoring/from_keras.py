@@ -1,0 +1,559 @@
+"""A Keras model as a net of ours, layer by layer.
+
+Theory of operation. Keras only reads the .keras file; what a layer computes and how its gradient
+goes back is then written by `layers`, as for any other net. So the file has the same operators and
+a free batch size, and what cannot be trained on a device is known by name before anything is made.
+TensorFlow's converter is not used: the gradients of about half of the layers do not pass it.
+
+Dropout and noise take no part, as when a model answers. Batch normalisation keeps the statistics of
+the file; its scale and offset are learned. Layers with trainable = False become constants.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+
+from gossamer_agent.authoring.layers import (
+    ACTIVATIONS,
+    Activation,
+    Add,
+    Conv,
+    Dense,
+    DepthwiseConv,
+    Dims,
+    Floats,
+    Layer,
+    Normalise,
+    Pad,
+    Pool,
+    Reshape,
+)
+from gossamer_agent.authoring.net import INPUT, Net
+from gossamer_agent.contract import CLASSIFICATION, REGRESSION
+from gossamer_agent.errors import ModelError
+
+_IDLE: Final = frozenset(
+    {
+        "ActivityRegularization",
+        "AlphaDropout",
+        "Dropout",
+        "GaussianDropout",
+        "GaussianNoise",
+        "Identity",
+        "SpatialDropout1D",
+        "SpatialDropout2D",
+    }
+)
+_SAMPLES: Final = 4
+_TOLERANCE: Final = 1e-4
+
+Rule: TypeAlias = "Callable[[_Conversion, Any, int], int]"
+
+
+class UnsupportedError(ModelError):
+    """A layer cannot be converted; the message is what is wrong with it."""
+
+
+@dataclass(slots=True)
+class Converted:
+    """net and its first parameters float32 [P], those of the Keras model; steps: (layer, what
+    became of it) for the report; samples: random inputs, and answers: what Keras says to them, in
+    front of a last `head` (softmax, sigmoid or "").
+    """
+
+    net: Net
+    first: Floats
+    steps: list[tuple[str, str]]
+    samples: Floats
+    answers: Floats
+    head: str
+
+    def check(self, logits: Floats) -> float:
+        """The largest difference to Keras, relative to its largest answer. ModelError if large."""
+        scale = max(1.0, float(np.abs(self.answers).max()))
+        error = float(np.abs(_comparable(logits, self.head) - self.answers).max()) / scale
+        if not error <= _TOLERANCE:
+            raise ModelError(f"the converted model differs from Keras by {error:.1e}; not written")
+        return error
+
+
+def convert(path: Path, task: str | None = None, *, int8: bool = False) -> Converted:
+    """Read a .keras file and make a net of it.
+
+    task: "classification" or "regression", by default what the last layer says; int8: store frozen
+    kernels as int8. Raises ModelError that names every layer that cannot be converted.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file")
+    model = _load(path)
+    conversion = _Conversion(int8=int8)
+    end = conversion.walk(model)
+    if conversion.problems:
+        raise ModelError(f"{path}: cannot be converted: " + "; ".join(conversion.problems))
+    net = conversion.finish(end, task)
+    rng = np.random.default_rng(0)
+    x = rng.random((_SAMPLES, *net.input_shape)).astype(np.float32)
+    return Converted(
+        net,
+        np.concatenate([np.zeros(0, np.float32), *conversion.learned]),
+        conversion.steps,
+        x,
+        conversion.answers(model, x),
+        conversion.head,
+    )
+
+
+def _load(path: Path) -> Any:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        keras = importlib.import_module("keras")
+    except ImportError:
+        raise ModelError(
+            "converting a Keras model needs the extras: pip install 'gossamer[authoring,keras]'"
+        ) from None
+    try:
+        model = keras.saving.load_model(str(path), compile=False, safe_mode=True)
+    except Exception as error:
+        # Keras raises whatever its deserialisation meets.
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"{path}: Keras cannot read it: {line:.200}") from None
+    if not model.built or not hasattr(model, "inputs") or len(model.inputs) != 1:
+        raise ModelError(f"{path}: only a built Sequential or functional model with one input fits")
+    if len(model.outputs) != 1:
+        raise ModelError(f"{path}: has {len(model.outputs)} outputs; one is possible")
+    return model
+
+
+@dataclass(slots=True)
+class _Conversion:
+    """One walk over a model, from its output back to its input and forth again."""
+
+    int8: bool
+    net: Net = field(default_factory=lambda: Net((), description="gossamer net from Keras"))
+    learned: list[Floats] = field(default_factory=list)
+    steps: list[tuple[str, str]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    places: dict[int, int] = field(default_factory=dict)  # id of an operation -> node
+    head: str = ""  # softmax or sigmoid, if the model ends with it
+
+    def walk(self, model: Any) -> int:
+        """Convert all operations in order; -> the last node."""
+        shape = tuple(model.inputs[0].shape[1:])
+        if any(d is None for d in shape) or not shape:
+            raise ModelError(f"the input must have fixed dimensions, not {shape}")
+        self.net.input_shape = tuple(int(d) for d in shape)
+        self.net.int8 = self.int8
+        end = model.outputs[0]._keras_history
+        for call in _in_order(model):
+            self._convert(call, is_last=call.operation is end.operation)
+        return self.places.get(id(end.operation), INPUT)
+
+    def _convert(self, call: _Call, *, is_last: bool) -> None:
+        operation = call.operation
+        kind, name = type(operation).__name__, operation.name
+        if kind == "InputLayer":
+            self.places[id(operation)] = INPUT
+            return
+        try:
+            if kind not in _RULES and kind not in _IDLE and kind != "Add":
+                raise UnsupportedError("is not supported; see docs/models.md for what is")
+            if id(operation) in self.places:
+                raise UnsupportedError("is used more than once")
+            sources = [self.places[id(t._keras_history.operation)] for t in call.reads]
+            node = self._place(operation, kind, sources, is_last=is_last)
+        except (ModelError, KeyError, AttributeError) as error:
+            if not isinstance(error, KeyError):  # what it reads from failed, and was named
+                self.problems.append(f"layer {name!r} ({kind}) {error}")
+            return
+        self.places[id(operation)] = node
+
+    def _place(self, operation: Any, kind: str, sources: list[int], *, is_last: bool) -> int:
+        said = self._activation_of(operation)
+        if is_last and said in ("softmax", "sigmoid"):
+            self.head = said
+            said = "linear"
+        if kind in _IDLE:
+            self.steps.append((operation.name, f"{kind}: left out, as when the model answers"))
+            return sources[0]
+        if kind == "Add":
+            return self.add(operation, Add(), sources)
+        node = _RULES[kind](self, operation, sources[0])
+        if said != "linear" and kind not in ("Activation", "ReLU", "LeakyReLU", "ELU", "Softmax"):
+            node = self.add(operation, _activation(said), [node], suffix=f"_{said}")
+        return node
+
+    def _activation_of(self, operation: Any) -> str:
+        if type(operation).__name__ == "Softmax":
+            return "softmax"
+        function = getattr(operation, "activation", None)
+        return "linear" if function is None else str(getattr(function, "__name__", function))
+
+    # What the rules use --------------------------------------------------------------------------
+
+    def shape(self, node: int) -> Dims:
+        return self.net.input_shape if node == INPUT else self.net.shapes[node]
+
+    def add(
+        self,
+        operation: Any,
+        layer: Layer,
+        sources: Sequence[int],
+        values: Sequence[Any] = (),
+        *,
+        suffix: str = "",
+    ) -> int:
+        """Append a layer with these first values; frozen if Keras does not train it."""
+        name = operation.name.replace(".", "_").replace("/", "_") + suffix
+        arrays = [np.asarray(value, np.float32) for value in values]
+        frozen = bool(arrays) and not getattr(operation, "trainable", True)
+        node = self.net.add(name, layer, sources, arrays if frozen else None)
+        if not frozen:
+            self.learned += [array.ravel() for array in arrays]
+        count = sum(array.size for array in arrays)
+        held = f", {count} values " + ("frozen" if frozen else "learned") if count else ""
+        shape = " x ".join(map(str, self.shape(node)))
+        self.steps.append((name, f"{type(layer).__name__} -> {shape}{held}"))
+        return node
+
+    # The end -------------------------------------------------------------------------------------
+
+    def finish(self, end: int, task: str | None) -> Net:
+        if end != len(self.net.nodes) - 1 or end == INPUT:
+            raise ModelError("the model's last layer must come after all others, and compute")
+        outputs = self.net.outputs
+        guessed = REGRESSION if outputs == 1 and not self.head else CLASSIFICATION
+        self.net.task = task or guessed
+        if self.net.task == REGRESSION:
+            if self.head:
+                raise ModelError(f"the model ends with {self.head}, so it is no regression")
+            return self.net
+        if outputs == 1:
+            self._two_classes()
+        elif self.head == "sigmoid":
+            raise ModelError(
+                f"the model ends with {outputs} independent sigmoids; one class of several is"
+                " learned here: end it with softmax or without activation"
+            )
+        elif self.head == "softmax":
+            self.steps.append(("softmax", "left out: the loss has it; answers are logits"))
+        return self.net
+
+    def _two_classes(self) -> None:
+        """One sigmoid as a softmax over (0, z)."""
+        node = self.net.nodes[-1]
+        if not isinstance(node.layer, Dense) or node.frozen is not None:
+            raise ModelError("a sigmoid at the end must be that of a trained dense layer")
+        values = [self.learned.pop() for _ in range(2 if node.layer.bias else 1)][::-1]
+        self.net.nodes.pop()
+        self.net.shapes.pop()
+        self.net.add(node.name, Dense(2, bias=node.layer.bias), node.inputs)
+        for value in values:
+            self.learned.append(np.concatenate([np.zeros_like(value), value]))
+        self.steps.append((node.name, "one sigmoid became two classes, 0 and 1"))
+
+    def answers(self, model: Any, x: Floats) -> Floats:
+        """What Keras computes in front of a last softmax or sigmoid, of softmax up to a shift."""
+        keras = importlib.import_module("keras")
+        y = np.asarray(keras.ops.convert_to_numpy(model(x, training=False)), np.float64)
+        if self.head == "softmax":
+            y = np.log(np.maximum(y, 1e-30))
+        elif self.head == "sigmoid":
+            odds = np.log(np.maximum(y, 1e-30)) - np.log(np.maximum(1 - y, 1e-30))
+            y = np.concatenate([np.zeros_like(odds), odds], axis=1)
+        return y.astype(np.float32)
+
+
+def _comparable(logits: Floats, head: str) -> Floats:
+    """Logits in the form of `answers`."""
+    if head != "softmax":
+        return logits
+    wide = logits.astype(np.float64)
+    shifted = wide - wide.max(1, keepdims=True)
+    chances: Floats = (shifted - np.log(np.exp(shifted).sum(1, keepdims=True))).astype(np.float32)
+    return chances
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One use of an operation: a Sequential calls its layers once more than it has them."""
+
+    operation: Any
+    reads: list[Any]
+
+
+def _in_order(model: Any) -> list[_Call]:
+    """All calls that the output depends on, each after what it reads."""
+    order: list[_Call] = []
+    seen: set[tuple[int, int]] = set()
+    stack: list[tuple[Any, bool]] = [(model.outputs[0]._keras_history, False)]
+    while stack:
+        history, is_done = stack.pop()
+        node = history.operation._inbound_nodes[history.node_index]
+        if is_done:
+            order.append(_Call(history.operation, list(node.input_tensors)))
+        elif (id(history.operation), history.node_index) not in seen:
+            seen.add((id(history.operation), history.node_index))
+            stack.append((history, True))
+            stack += [(tensor._keras_history, False) for tensor in reversed(node.input_tensors)]
+    return order
+
+
+# Rules, one for each kind of layer ---------------------------------------------------------------
+
+
+def _array(value: Any) -> Floats:
+    keras = importlib.import_module("keras")
+    return np.asarray(keras.ops.convert_to_numpy(value), np.float32)
+
+
+def _values(layer: Any, kernel: Floats) -> list[Floats]:
+    return [kernel, _array(layer.bias)] if layer.use_bias else [kernel]
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    first, second = value
+    return int(first), int(second)
+
+
+def _require(condition: bool, otherwise: str) -> None:
+    if not condition:
+        raise UnsupportedError(otherwise)
+
+
+def _channels_last(layer: Any) -> None:
+    _require(layer.data_format == "channels_last", "has channels first; only channels last fits")
+
+
+def _is_same(layer: Any) -> bool:
+    _require(layer.padding in ("same", "valid"), f"has padding {layer.padding!r}")
+    return bool(layer.padding == "same")
+
+
+def _dense(c: _Conversion, layer: Any, x: int) -> int:
+    kernel = _array(layer.kernel).T
+    return c.add(layer, Dense(layer.units, bias=layer.use_bias), [x], _values(layer, kernel))
+
+
+def _conv2d(c: _Conversion, layer: Any, x: int) -> int:
+    _channels_last(layer)
+    _require(set(layer.dilation_rate) == {1}, "is dilated")
+    _require(layer.groups == 1, "has groups")
+    kernel = _array(layer.kernel)
+    rows = kernel.transpose(3, 0, 1, 2).reshape(layer.filters, -1)
+    conv = Conv(
+        layer.filters,
+        _pair(layer.kernel_size),
+        _pair(layer.strides),
+        same=_is_same(layer),
+        bias=layer.use_bias,
+    )
+    return c.add(layer, conv, [x], _values(layer, rows))
+
+
+def _conv1d(c: _Conversion, layer: Any, x: int) -> int:
+    _channels_last(layer)
+    _require(set(layer.dilation_rate) == {1}, "is dilated")
+    _require(layer.groups == 1, "has groups")
+    kernel = _array(layer.kernel)
+    rows = kernel.transpose(2, 0, 1).reshape(layer.filters, -1)
+    conv = Conv(
+        layer.filters,
+        (1, int(layer.kernel_size[0])),
+        (1, int(layer.strides[0])),
+        same=_is_same(layer),
+        bias=layer.use_bias,
+    )
+    return _over_time(c, layer, conv, x, _values(layer, rows))
+
+
+def _over_time(
+    c: _Conversion, layer: Any, ours: Layer, x: int, values: Sequence[Floats] = ()
+) -> int:
+    """A layer over [n, steps, channels] as one over images of one row."""
+    image = c.net.add(f"{layer.name}_in", Reshape((1, *c.shape(x))), [x])
+    node = c.add(layer, ours, [image], values)
+    return c.net.add(f"{layer.name}_out", Reshape(c.shape(node)[1:]), [node])
+
+
+def _depthwise(c: _Conversion, layer: Any, x: int) -> int:
+    _channels_last(layer)
+    _require(layer.depth_multiplier == 1, "has a depth multiplier other than 1")
+    _require(set(layer.dilation_rate) == {1}, "is dilated")
+    kernel = _array(layer.kernel)
+    ours = DepthwiseConv(
+        _pair(layer.kernel_size), _pair(layer.strides), same=_is_same(layer), bias=layer.use_bias
+    )
+    return c.add(layer, ours, [x], _values(layer, kernel.reshape(-1, kernel.shape[2])))
+
+
+def _separable(c: _Conversion, layer: Any, x: int) -> int:
+    _channels_last(layer)
+    _require(layer.depth_multiplier == 1, "has a depth multiplier other than 1")
+    _require(set(layer.dilation_rate) == {1}, "is dilated")
+    deep, point = _array(layer.depthwise_kernel), _array(layer.pointwise_kernel)
+    ours = DepthwiseConv(
+        _pair(layer.kernel_size), _pair(layer.strides), same=_is_same(layer), bias=False
+    )
+    values = [deep.reshape(-1, deep.shape[2])]
+    x = c.add(layer, ours, [x], values, suffix="_depth")
+    rows = point.transpose(3, 0, 1, 2).reshape(layer.filters, -1)
+    conv = Conv(layer.filters, (1, 1), bias=layer.use_bias)
+    return c.add(layer, conv, [x], _values(layer, rows))
+
+
+def _batch_norm(c: _Conversion, layer: Any, x: int) -> int:
+    axis = layer.axis if isinstance(layer.axis, int) else layer.axis[0]
+    _require(axis in (-1, len(c.shape(x))), "normalises another axis than the last")
+    factor = 1 / np.sqrt(_array(layer.moving_variance).astype(np.float64) + layer.epsilon)
+    ours = Normalise(
+        _array(layer.moving_mean), factor.astype(np.float32), layer.scale, layer.center
+    )
+    values = [_array(layer.gamma)] if layer.scale else []
+    return c.add(layer, ours, [x], values + ([_array(layer.beta)] if layer.center else []))
+
+
+def _normalization(c: _Conversion, layer: Any, x: int) -> int:
+    _require(not layer.invert, "is inverted")
+    mean, variance = _array(layer.mean), _array(layer.variance)
+    _require(mean.size in (1, c.shape(x)[-1]), "normalises other axes than the last")
+    factor = 1 / np.maximum(np.sqrt(variance.ravel()), 1e-7)
+    return c.add(layer, Normalise(mean.ravel(), factor.astype(np.float32)), [x])
+
+
+def _rescaling(c: _Conversion, layer: Any, x: int) -> int:
+    scale = np.asarray(layer.scale, np.float64).ravel()
+    offset = np.asarray(layer.offset, np.float64).ravel()
+    _require(bool((scale != 0).all()), "multiplies by zero")
+    mean = (-offset / scale).astype(np.float32)
+    return c.add(layer, Normalise(mean, scale.astype(np.float32)), [x])
+
+
+def _pool(kind: str, *, over_time: bool) -> Rule:
+    def rule(c: _Conversion, layer: Any, x: int) -> int:
+        _channels_last(layer)
+        size, strides = tuple(layer.pool_size), tuple(layer.strides)
+        _require(size == strides, f"has stride {strides}, which is not its size {size}")
+        divides = all(have % block == 0 for have, block in zip(c.shape(x), size, strict=False))
+        _require(divides or not _is_same(layer), "has padding 'same' that adds values")
+        if over_time:
+            return _over_time(c, layer, Pool(kind, (1, int(size[0]))), x)
+        return c.add(layer, Pool(kind, _pair(size)), [x])
+
+    return rule
+
+
+def _global_pool(kind: str, *, over_time: bool) -> Rule:
+    def rule(c: _Conversion, layer: Any, x: int) -> int:
+        _channels_last(layer)
+        shape = c.shape(x)
+        if over_time:
+            x = c.net.add(f"{layer.name}_in", Reshape((1, *shape)), [x])
+            shape = c.shape(x)
+        node = c.add(layer, Pool(kind, (shape[0], shape[1])), [x])
+        if not layer.keepdims:
+            return c.net.add(f"{layer.name}_flat", Reshape(), [node])
+        if over_time:
+            return c.net.add(f"{layer.name}_out", Reshape(c.shape(node)[1:]), [node])
+        return node
+
+    return rule
+
+
+def _flatten(c: _Conversion, layer: Any, x: int) -> int:
+    _channels_last(layer)
+    return c.add(layer, Reshape(), [x])
+
+
+def _reshape(c: _Conversion, layer: Any, x: int) -> int:
+    size, target = int(np.prod(c.shape(x))), [int(d) for d in layer.target_shape]
+    if -1 in target:
+        rest = int(np.prod([d for d in target if d != -1]))
+        target[target.index(-1)] = size // max(rest, 1)
+    return c.add(layer, Reshape(tuple(target)), [x])
+
+
+def _zero_padding(c: _Conversion, layer: Any, x: int) -> int:
+    _channels_last(layer)
+    (top, bottom), (left, right) = layer.padding
+    return c.add(layer, Pad(((int(top), int(bottom)), (int(left), int(right)))), [x])
+
+
+def _activation(name: str) -> Layer:
+    known = {"swish": "silu"}.get(name, name)
+    if known not in ACTIVATIONS or known == "leaky_relu":
+        names = ", ".join(sorted(ACTIVATIONS))
+        raise UnsupportedError(f"has activation {name!r}, whose gradient is not there; use {names}")
+    return Activation(known)
+
+
+def _activation_layer(c: _Conversion, layer: Any, x: int) -> int:
+    name = c._activation_of(layer)
+    if name in (c.head, "linear"):
+        return x
+    return c.add(layer, _activation(name), [x])
+
+
+def _relu(c: _Conversion, layer: Any, x: int) -> int:
+    _require(not layer.threshold, "has a threshold")
+    if layer.max_value is None:
+        slope = float(layer.negative_slope)
+        ours = Activation("leaky_relu", slope) if slope else Activation("relu")
+        return c.add(layer, ours, [x])
+    _require(float(layer.max_value) == 6.0, f"ends at {layer.max_value}; only 6 is possible")
+    _require(not layer.negative_slope, "has both a slope and a maximum")
+    return c.add(layer, Activation("relu6"), [x])
+
+
+def _leaky_relu(c: _Conversion, layer: Any, x: int) -> int:
+    return c.add(layer, Activation("leaky_relu", float(layer.negative_slope)), [x])
+
+
+def _elu(c: _Conversion, layer: Any, x: int) -> int:
+    _require(float(layer.alpha) == 1.0, f"has alpha {layer.alpha}; only 1 is possible")
+    return c.add(layer, Activation("elu"), [x])
+
+
+def _softmax(c: _Conversion, layer: Any, x: int) -> int:
+    _require(layer.axis == -1, "is over another axis than the last")
+    _require(c.head == "softmax", "stands in the middle of the model")
+    return x
+
+
+_RULES: Final[dict[str, Rule]] = {
+    "Dense": _dense,
+    "Conv1D": _conv1d,
+    "Conv2D": _conv2d,
+    "DepthwiseConv2D": _depthwise,
+    "SeparableConv2D": _separable,
+    "BatchNormalization": _batch_norm,
+    "Normalization": _normalization,
+    "Rescaling": _rescaling,
+    "AveragePooling1D": _pool("AVERAGE", over_time=True),
+    "AveragePooling2D": _pool("AVERAGE", over_time=False),
+    "MaxPooling1D": _pool("MAX", over_time=True),
+    "MaxPooling2D": _pool("MAX", over_time=False),
+    "GlobalAveragePooling1D": _global_pool("AVERAGE", over_time=True),
+    "GlobalAveragePooling2D": _global_pool("AVERAGE", over_time=False),
+    "GlobalMaxPooling1D": _global_pool("MAX", over_time=True),
+    "GlobalMaxPooling2D": _global_pool("MAX", over_time=False),
+    "Flatten": _flatten,
+    "Reshape": _reshape,
+    "ZeroPadding2D": _zero_padding,
+    "Activation": _activation_layer,
+    "ReLU": _relu,
+    "LeakyReLU": _leaky_relu,
+    "ELU": _elu,
+    "Softmax": _softmax,
+}
+
+
+def supported() -> list[str]:
+    """Names of the Keras layers that can be converted, for the report and the documents."""
+    return sorted([*_RULES, *_IDLE, "Add", "InputLayer"])
