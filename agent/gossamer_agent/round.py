@@ -48,8 +48,7 @@ from gossamer_agent.following import Following, Refusal
 from gossamer_agent.gate import HoldoutGate, Verdict
 from gossamer_agent.intake import Entrant, Intake
 from gossamer_agent.learner import Vector
-from gossamer_agent.merge.balls import ball_radius
-from gossamer_agent.merge.exact import distances_to
+from gossamer_agent.merge.balls import ball_radius, third_ball
 from gossamer_agent.merge.result import Merged, MergeInput
 from gossamer_agent.merge.rules import get_rule
 from gossamer_agent.owner import LabelRecord
@@ -203,6 +202,7 @@ class AgentCore:
                 return self.following.rest()
             case ExchangeResumed():
                 self._resting = False
+                self._standpoint.forget()
                 return self.following.catch_up()
             case Started(genesis=genesis):
                 return self.publisher.record(Kind.START, genesis)
@@ -353,9 +353,9 @@ class AgentCore:
         others = np.delete(merged.distances, own)
         place = Place(
             most=float(merged.distances[own]),
+            near=third_ball(self._voting, own),
             radius=merged.radius,
             farthest=float(others[np.isfinite(others)].max(initial=0.0)),
-            learnt=float(distances_to([self._voting[own]], self._swarm.initial)[0]),
         )
         return self._standpoint.see(place)
 
@@ -439,7 +439,7 @@ class AgentCore:
         effects: list[Effect] = []
         for _ in range(RENEWED_SLOTS[outlook]):
             following = self._view.following
-            if following:
+            if following and set(self._candidates()).difference(following):
                 effects += self._replace(following[int(self._rng.integers(len(following)))])
         return effects
 

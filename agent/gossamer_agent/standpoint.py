@@ -5,12 +5,12 @@ surely honest. It stands apart when most others are
 
 - so far from it that any other peer would lose all marks for it (`reputation`), or
 - several times as far as they used to be: honest neighbours do not jump, or
-- while nothing is usual yet, many times as far as all that this device has learnt so far: nobody
-  can have come that far in the same time.
+- while nothing is usual yet, many times as far as a third of the inputs: two groups, where honest
+  inputs, however unlike, lie about equally far from each other.
 
 Then either most of the view lies, as chance or a siege can make it, or this device has gone astray.
-The first is put right by other neighbours, so for some rounds nothing is merged,
-nobody is judged, and some of the view is renewed in each. Who still stands apart after that meets
+The first is put right by other neighbours, so for some rounds nothing is merged, nobody is judged,
+and some of the view is renewed in each. Who still stands apart after that meets
 the same majority everywhere and gives in: for a while it merges with any majority, judges nobody
 and goes on renewing its view; then what it met is usual. Where the others do not agree either it
 waits longer before it gives in: somebody out there lies.
@@ -29,8 +29,8 @@ APART_RADII: Final = 8.0
 """From here on an input stands apart from the majority: where other peers get no marks."""
 JUMP: Final = 3.0
 """Most are so many times as far as they were."""
-TOO_FAR: Final = 8.0
-"""Most are so many times as far as all that a new device has learnt."""
+SPLIT: Final = 5.0
+"""Most are so many times as far from a new device as a third of the inputs: two groups."""
 BACK: Final = 2.0
 """Who stood apart is back when most are so many times nearer than when that began."""
 PATIENCE_ROUNDS: Final = 8
@@ -57,14 +57,14 @@ RENEWED_SLOTS: Final = {Outlook.TOGETHER: 0, Outlook.APART: 2, Outlook.GIVING_IN
 class Place:
     """Where the own input is among those of a merge; all in one unit, 0 for unknown.
 
-    most: radius of the ball around it that holds most of the votes. radius: the smallest such ball
-    around any input. farthest: the largest of the others. learnt: how far it is from genesis.
+    most, near: radii of the balls around it that hold most of the votes, and a third of the inputs.
+    radius: the smallest ball around any input that holds most. farthest: the largest of the others.
     """
 
     most: float
+    near: float
     radius: float
     farthest: float
-    learnt: float
 
 
 class Standpoint:
@@ -94,6 +94,11 @@ class Standpoint:
         self._usual.append(place.most)  # what is met everywhere is usual
         return Outlook.GIVING_IN
 
+    def forget(self) -> None:
+        """Begin anew: after a long rest nothing is usual."""
+        self._rounds, self._back_at, self._doubtful = 0, math.inf, 0
+        self._usual.clear()
+
     def _patience(self, place: Place) -> int:
         if place.farthest > APART_RADII * place.radius:
             return PATIENCE_IN_DISCORD_ROUNDS
@@ -102,11 +107,11 @@ class Standpoint:
     def _apart(self, place: Place) -> bool:
         if place.radius <= 0.0:
             return False
-        if place.most > min(self._back_at, APART_RADII * place.radius):
+        if not place.most <= min(self._back_at, APART_RADII * place.radius):
             return True
         if self._knows_what_is_usual():
             return place.most > JUMP * median(self._usual)
-        return place.most > TOO_FAR * place.learnt
+        return place.most > SPLIT * place.near > 0.0
 
     def _knows_what_is_usual(self) -> bool:
         return len(self._usual) >= _MEMORY_MIN

@@ -33,6 +33,7 @@ _PACKAGES: Final = {
 _SIMULATION: Final = "gossamer_simulator.simulation"
 _MERGE: Final = "gossamer_agent.merge"
 _TABLE: Final = "gossamer_agent.merge.rules"
+_EMBEDDED: Final = "gossamer_agent"  # has whole agents, for whoever asks for `Agent`
 _DATA: Final = (
     "firmware-profiles/*.toml",
     "firmware-profiles/models/*",
@@ -96,7 +97,7 @@ def imported(module: str) -> frozenset[str]:
             continue
         found.add(name)
         open_ += _parents(name)
-        if name != _TABLE:
+        if name not in (_TABLE, _EMBEDDED):
             open_ += _imports(path.read_text(encoding="utf-8"))
     return frozenset(found)
 

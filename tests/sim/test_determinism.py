@@ -19,10 +19,10 @@ LINKS = "--loss 0.05 --churn 0.1 --latency 80"
 # new ones, after a run on each supported Python gave the same. Anything else that does is a bug.
 TRACES = {
     f"{PEERS} --attack sign-flipping {LINKS}": (
-        "d6ac19e9f40dafdc3a942aa31a3b60c692d88abb335b703738c579f51037e137"
+        "91c9e9426c1fb67d5026c61c4d7e7936991c1bee311648fcac35361c3b744fba"
     ),
     f"{PEERS} --attack mix --codec int8 --duplicate 0.1 --seed 5 {LINKS}": (
-        "d19c89905010f61b679dbbf33ebbf0166a21835da1b7662893a75ff272eba7ad"
+        "74b95138b23a2c4db0e740b8bfc066890e015d0606399915acbbb54c6353eed4"
     ),
 }
 

@@ -249,7 +249,7 @@ def recompute(world: World, town: Town, shell: Shell, record: MergeRecord) -> No
     )
     assert replica_hash(again.vector) == record.result_hash
     assert again.votes.tolist() == [row.votes for row in record.contributors]
-    assert again.clip.tolist() == [row.clip for row in record.contributors]
+    assert again.clip.astype(np.float32).tolist() == [row.clip for row in record.contributors]
     assert again.distances.tolist() == [row.distance for row in record.contributors]
     assert again.radius == record.radius
 

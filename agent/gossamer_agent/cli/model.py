@@ -22,7 +22,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 @click.group()
 def model() -> None:
-    """See, check, make, convert and bake trainable model files.
+    """See, check, make, convert and bake models.
 
     A model is a .tflite file that learns: signatures init, infer and grad over one flat vector of
     weights. Some come with gossamer (gossamer model list); others are made here. docs/models.md

@@ -27,6 +27,15 @@ def squared_balls(squares: Scalars, votes: Votes) -> Scalars:
     return balls
 
 
+def third_ball(rows: Rows, own: int) -> float:
+    """Radius of the ball around row `own` that holds a third of the K rows, itself among them.
+
+    By rows, not by votes: where most of the rows lie, they say which of the others are copies.
+    """
+    distances = np.sort(distances_to(rows, rows[own]))
+    return float(distances[-(-len(rows) // 3) - 1])
+
+
 def ball_radius(vector: Vector, rows: Rows, votes: Votes) -> float:
     """The same, not squared, for a vector float32[P] that is none of the K inputs.
 

@@ -49,6 +49,7 @@ def outcome(
             "per_round_max": [max(values, default=None) for values in by_round],
             "per_peer_last": last,
         },
+        "own_data": None,
         "baselines": {},
         "bytes": {
             "per_peer_round": total / (scenario.peers * scenario.rounds),
@@ -64,6 +65,7 @@ def outcome(
         "quarantine": _quarantine(statuses),
         "backdoor": {"success_rate": None},
         "victim": None,
+        "rested": {},
         "reputation": _reputation(watch, rounds),
         "ledger": _ledger([device.folder for device in plan.devices], swarm_id),
         "cpu_seconds": usage.cpu_seconds,
