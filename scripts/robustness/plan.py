@@ -1,7 +1,7 @@
 """Which cells the page needs.
 
-Four studies share one cache. The table: rules by attacks by partitions by data sets, 20 peers of
-whom 30 % lie. Attacks that no vector shows (replays, forgeries, Sybils) are asked of `gossamer`
+Four studies share one cache. The table: rules by attacks by partitions by data sets, 30 % of the
+peers lie. Attacks that no vector shows (replays, forgeries, Sybils) are asked of `gossamer`
 alone: other rules do not see them. `mean` under `nan` stands for a rule that knows the attackers,
 because what they send is refused on arrival. The large swarm: 50 peers with the codec `sign1` and
 with `float32`. The backdoor: 20 % of 50. The fault: devices that are broken for eight rounds.
@@ -74,6 +74,7 @@ OTHERS: Final = (
 DATA: Final = (DIGITS, FSDD)
 IID, SKEWED, VERY_SKEWED = PARTITIONS = ("iid", "dirichlet:0.5", "dirichlet:0.1")
 SEEDS: Final = (1, 2, 3)
+SIZES: Final = {DIGITS: {"peers": 20, "rounds": 40}, FSDD: {"peers": 12, "rounds": 30}}
 SIGN1, FLOAT32 = CODECS = ("sign1", "float32")
 
 Only = Mapping[str, Sequence[str]]
@@ -89,14 +90,21 @@ def table_cells(rules: Sequence[str], attacks: Sequence[str], seeds: Sequence[in
         for rule in rules
         for attack in (NONE, *attacks)
         for seed in seeds
-        for cell in (_cell(data, partition, rule, attack, seed),)
+        for cell in (table_cell(data, partition, rule, attack, seed),)
     ]
 
 
-def _cell(data: str, partition: str, rule: str, attack: str, seed: int) -> Cell:
+def table_cell(data: str, partition: str, rule: str, attack: str, seed: int) -> Cell:
+    """A cell of the table."""
     share = 0.0 if attack == NONE else 0.3
     return Cell(
-        data=data, partition=partition, rule=rule, attack=attack, seed=seed, byzantine=share
+        data=data,
+        partition=partition,
+        rule=rule,
+        attack=attack,
+        seed=seed,
+        byzantine=share,
+        **SIZES[data],
     )
 
 
@@ -146,7 +154,7 @@ def fault_cell(data: str, partition: str, seed: int) -> Cell:
         attack=FAULT,
         seed=seed,
         byzantine=0.1,
-        rounds=40,
+        **SIZES[data],
     )
 
 

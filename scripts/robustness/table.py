@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from scripts.robustness.cells import NONE, Cell, Outcome
-from scripts.robustness.plan import LITERATURE, OURS
+from scripts.robustness.cells import Cell, Outcome
+from scripts.robustness.plan import LITERATURE, OURS, table_cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +74,7 @@ class Panel:
     partition: str
 
     def cell(self, rule: str, attack: str) -> Cell:
-        return Cell(
-            data=self.data,
-            partition=self.partition,
-            rule=rule,
-            attack=attack,
-            seed=self.table.seeds[0],
-            byzantine=0.0 if attack == NONE else 0.3,
-        )
+        return table_cell(self.data, self.partition, rule, attack, self.table.seeds[0])
 
     def accuracy(self, rule: str, attack: str) -> float | None:
         return self.table.accuracy(self.cell(rule, attack))
