@@ -2,7 +2,7 @@
 
 Runs two agents on 127.0.0.1. The one under test has profile pi-zero-2w and, if this is run by root,
 a cgroup of its own with 400 MB and half a core (cgroup v2 or v1; without one it says so and runs
-free). Its rounds are accelerated. Every few seconds it is asked for its status; at the end stands
+free). Its rounds are accelerated. Every few seconds it is asked for its metrics; at the end stands
 a table of what it used against the budgets of its profile, and of what the cgroup counted. Ends
 with exit code 1 when the agent died, did not learn, or used more than it may.
 
@@ -23,10 +23,13 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
+from prometheus_client.parser import text_string_to_metric_families
 
+from gossamer_agent.errors import AgentError
+from gossamer_agent.node.statussocket import ask
 from gossamer_agent.profile import load_profile
 
 CGROUPS: Final = Path("/sys/fs/cgroup")
@@ -35,6 +38,9 @@ HERE: Final = "/ip4/127.0.0.1/tcp/0"
 SAMPLE_S: Final = 5.0
 CPU_PERIOD_US: Final = 100_000
 DAY_S: Final = 86_400
+
+Metrics: TypeAlias = dict[tuple[str, ...], float]
+"""(name without its prefix, values of its labels) -> value."""
 
 
 class Cgroup:
@@ -116,8 +122,8 @@ def main() -> int:
         begun, samples = time.monotonic(), []
         while time.monotonic() - begun < 60 * given.minutes and agent.poll() is None:
             time.sleep(SAMPLE_S)
-            found = status(second)
-            if found.get("running"):
+            found = metrics(second)
+            if found:
                 samples.append(found)
                 show(time.monotonic() - begun, found)
         return report(samples, agent.poll(), group)
@@ -196,6 +202,23 @@ def status(folder: Path) -> dict[str, Any]:
     return {}
 
 
+def metrics(folder: Path) -> Metrics:
+    """What `gossamer metrics` prints; empty before the agent has any, and where it is too busy."""
+    try:
+        text = (ask(folder, "metrics") or b"").decode()
+    except AgentError:
+        return {}
+    return {
+        (sample.name.removeprefix("gossamer_"), *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def state_of(found: Metrics) -> str:
+    return next(key[1] for key, value in found.items() if key[0] == "state" and value)
+
+
 def until_running(folder: Path) -> None:
     deadline = time.monotonic() + 60
     while not status(folder).get("addresses"):
@@ -204,54 +227,49 @@ def until_running(folder: Path) -> None:
         time.sleep(0.5)
 
 
-def show(passed_s: float, found: dict[str, Any]) -> None:
-    budgets = found["budgets"]
-    flash = budgets["flash_mb_left"]
+def show(passed_s: float, found: Metrics) -> None:
+    flash = found.get(("budget_left_bytes", "flash"))
     print(
-        f"{passed_s:5.0f} s  {found['state']}, round {found['round']}, {found['merges']} merges,"
-        f" {found['rss_mb']:.0f} MB RSS, {found['cpu_seconds']:.1f} s CPU, left"
-        f" {budgets['network_mb_left']:.2f} MB network,"
-        f" {'-' if flash is None else f'{flash:.2f}'} MB flash",
+        f"{passed_s:5.0f} s  {state_of(found)}, round {found['round',]:.0f},"
+        f" {found['merges_total',]:.0f} merges, {found['resident_memory_bytes',] / 1e6:.0f} MB RSS,"
+        f" {found['cpu_seconds_total',]:.1f} s CPU, left"
+        f" {found['budget_left_bytes', 'network'] / 1e6:.2f} MB network,"
+        f" {'-' if flash is None else f'{flash / 1e6:.2f}'} MB flash",
         file=sys.stderr,
     )
 
 
-def report(samples: list[dict[str, Any]], ended: int | None, group: Cgroup | None) -> int:
-    """The table, and whether all was well."""
+def report(samples: list[Metrics], ended: int | None, group: Cgroup | None) -> int:
+    """The table, all of it by the agent's own metrics; and whether all was well."""
     if not samples:
         print("the agent never answered")
         return 1
     profile, last = load_profile(PROFILE), samples[-1]
-    budgets, rounds = last["budgets"], max(last["rounds"], 1)
-    flash = budgets["flash_mb_left"]
-    network_mb = (last["bytes_sent"] + last["bytes_received"]) / 1e6
-    flash_mb = budgets["flash_mb_written"]
+    rounds, uptime_s = max(last["rounds_total",], 1), last["uptime_seconds",]
     a_day = DAY_S / profile.round_interval_s / rounds
-    rss = max(sample["rss_mb"] for sample in samples)
-    flash_told = "not counted" if flash_mb is None else f"{flash_mb:.2f} MB"
-    flash_a_day = None if flash_mb is None else flash_mb * a_day
-    rows = [
-        ("memory, largest RSS", f"{rss:.0f} MB", f"{profile.memory_mb_max} MB", None),
-        ("network", f"{network_mb:.2f} MB", f"{profile.budget.network_mb_per_day:g} MB a day",
-         network_mb * a_day),
-        ("flash", flash_told, f"{profile.budget.flash_mb_per_day:g} MB a day", flash_a_day),
-    ]  # fmt: skip
-    print(f"{rounds} rounds, {last['merges']} merges in {last['uptime_s'] / 60:.1f} min,"
-          f" state {last['state']}, {last['cpu_seconds']:.1f} s CPU"
-          f" ({last['cpu_seconds'] / last['uptime_s']:.0%} of a core)")  # fmt: skip
+    rss_mb = max(sample["resident_memory_bytes",] for sample in samples) / 1e6
+    memory_mb = last["memory_max_bytes",] / 1e6
+    print(f"{rounds:.0f} rounds, {last['merges_total',]:.0f} merges in {uptime_s / 60:.1f} min,"
+          f" state {state_of(last)}, {last['cpu_seconds_total',]:.1f} s CPU"
+          f" ({last['cpu_seconds_total',] / uptime_s:.0%} of a core)")  # fmt: skip
     print(f"{'':22} {'used':>14} {'allowed':>16}   a day at the profile's pace")
-    for name, used, allowed, day_mb in rows:
-        told = "" if day_mb is None else f"{day_mb:.1f} MB"
-        print(f"{name:22} {used:>14} {allowed:>16}   {told}")
-    for name, told in ({} if group is None else group.counted()).items():
-        print(f"cgroup: {name}: {told}")
-    well = (
-        ended is None
-        and last["merges"] > 0
-        and rss <= profile.memory_mb_max
-        and budgets["network_mb_left"] > 0
-        and (flash is None or flash > 0)
-    )
+    print(f"{'memory, largest RSS':22} {f'{rss_mb:.0f} MB':>14} {f'{memory_mb:.0f} MB':>16}")
+    network = [last["network_bytes_total", way] for way in ("sent", "received")]
+    left = []
+    for budget, used in (
+        ("network", sum(network)),
+        ("flash", last.get(("flash_written_bytes_total",))),
+    ):
+        allowed = f"{last['budget_bytes_per_day', budget] / 1e6:g} MB a day"
+        if used is None:
+            print(f"{budget:22} {'not counted':>14} {allowed:>16}")
+            continue
+        left.append(last["budget_left_bytes", budget])
+        told = f"{used / 1e6:.2f} MB"
+        print(f"{budget:22} {told:>14} {allowed:>16}   {used * a_day / 1e6:.1f} MB")
+    for name, words in ({} if group is None else group.counted()).items():
+        print(f"cgroup: {name}: {words}")
+    well = ended is None and last["merges_total",] > 0 and rss_mb <= memory_mb and all(left)
     print("within its means" if well else "NOT within its means")
     return 0 if well else 1
 

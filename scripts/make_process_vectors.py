@@ -44,7 +44,7 @@ NONSENSE = {
     "a field too few": msgpack.packb([5, 0.5]),
     "fields too many": msgpack.packb([5, 0.5, 0.5, 0.5, 0.5]),
     "an array in an array": msgpack.packb([5, [0.5], 0.5]),
-    "NaN": msgpack.packb([5, math.nan, 0.5]),
+    "an accuracy that is NaN": msgpack.packb([5, 0.5, math.nan]),
     "an accuracy above 1": msgpack.packb([5, 0.5, 1.5]),
     "bytes after the array": msgpack.packb([5, 0.5, 0.5]) + b"\xc0",
     "cut off": msgpack.packb([5, 0.5, 0.5])[:-1],

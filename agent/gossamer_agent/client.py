@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from gossamer_agent.api.bodies import MSGPACK, Answer, Inferred, Observed
-from gossamer_agent.api.listening import SOCKET_NAME, UNIX, port_of, read_token, short_path
+from gossamer_agent.api.listening import OFF, SOCKET_NAME, UNIX, port_of, read_token, short_path
 from gossamer_agent.device.config import CONFIG_NAME, load_config
 from gossamer_agent.errors import AgentError
 from gossamer_agent.receipt import Receipt
@@ -46,6 +46,8 @@ class Client:
         path = Path(folder)
         settings = load_config(path / CONFIG_NAME).api
         self._short = None
+        if settings.listen == OFF:
+            raise ClientError(f"{path}: the local API is off; see [api] listen in {CONFIG_NAME}")
         if settings.listen == UNIX:
             self._short = short_path(path)
             transport = httpx.HTTPTransport(uds=self._short.__enter__())
@@ -80,11 +82,11 @@ class Client:
         """Let the device learn from one sample and its label: a number, a word, or the values of a
         regression.
         """
-        return self._observe({"x": _listed(x), "y": _listed(y)})
+        return self._observe({"x": x, "y": y})
 
     def observe_many(self, xs: Any, ys: Any) -> Observed:
         """As `observe`, a batch."""
-        return self._observe({"xs": _listed(xs), "ys": _listed(ys)})
+        return self._observe({"xs": xs, "ys": ys})
 
     def model(self) -> dict[str, Any]:
         """What answers."""
@@ -109,7 +111,7 @@ class Client:
 
     def _infer(self, x: Any, name: str, *, receipt: bool) -> Inferred:
         query = "?receipt=1" if receipt else ""
-        raw = self._ask("POST", f"/v1/infer{query}", {name: _listed(x)})
+        raw = self._ask("POST", f"/v1/infer{query}", {name: x})
         return _read(raw, Inferred)
 
     def _observe(self, body: dict[str, Any]) -> Observed:
@@ -127,7 +129,7 @@ class Client:
         headers = {"accept": MSGPACK}
         content = None
         if body is not None:
-            content = msgspec.msgpack.encode(body)
+            content = _packed(body)
             headers["content-type"] = MSGPACK
         if self._short is not None and not (self._folder / SOCKET_NAME).exists():
             raise self._nothing()
@@ -148,9 +150,20 @@ class Client:
         )
 
 
+def _packed(body: Any) -> bytes:
+    try:
+        return msgspec.msgpack.encode(body, enc_hook=_listed)
+    except (TypeError, OverflowError, RecursionError) as error:
+        raise ClientError(f"samples and labels must be numbers or words: {error}") from None
+
+
 def _listed(values: Any) -> Any:
-    """What MessagePack can hold: arrays as lists."""
-    return np.asarray(values).tolist()
+    """What MessagePack can hold: arrays, and numbers of NumPy, as lists and numbers."""
+    if isinstance(values, np.ndarray | np.generic):
+        return values.tolist()
+    if hasattr(values, "__array__"):  # of other libraries
+        return np.asarray(values).tolist()
+    raise TypeError(f"not {type(values).__name__}")
 
 
 def _read(raw: bytes, kind: type[_Kind]) -> _Kind:

@@ -14,15 +14,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from operator import index
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import numpy as np
 import trio
 
-from gossamer_agent.api.bodies import Answer, Bodies
+from gossamer_agent.api.bodies import Answer, answers_of
 from gossamer_agent.data.reservoir import Added
-from gossamer_agent.data.schema import is_regression
+from gossamer_agent.data.schema import Schema, is_regression
 from gossamer_agent.device.folder import open_device
 from gossamer_agent.errors import AgentError, DataError
 from gossamer_agent.node.node import Node, OpenOutside, run_node
@@ -66,8 +67,13 @@ class Agent:
     def start(self) -> None:
         """Start the agent, and wait until its network is open."""
         self._thread.start()
-        if not self._settled.wait(START_TIMEOUT_S):
-            self.stop()
+        in_time = False
+        try:
+            in_time = self._settled.wait(START_TIMEOUT_S)
+        finally:
+            if not in_time:  # or the program was interrupted
+                self.stop()
+        if not in_time:
             raise AgentError(f"{self._device.path}: the agent did not start in time")
         if self._node is None:
             self._thread.join()
@@ -76,7 +82,7 @@ class Agent:
     def stop(self) -> None:
         """End the agent: others vouch for the newest entries, stores are closed."""
         if self._thread.is_alive() and self._token is not None:
-            with suppress(trio.RunFinishedError):
+            with suppress(trio.RunFinishedError, trio.Cancelled):
                 trio.from_thread.run(self._end, trio_token=self._token)
         if self._thread.ident is not None:
             self._thread.join(STOP_TIMEOUT_S)
@@ -104,15 +110,7 @@ class Agent:
         node = self._running()
         intake = node.means.intake
         x = _samples(xs)
-        if is_regression(intake.schema.contract):
-            labels: Any = np.asarray(ys, np.float32)
-        else:
-            numbers = [
-                intake.schema.number(label if isinstance(label, str) else int(label))
-                for label in ys
-            ]
-            labels = np.array(numbers, np.int32)
-        return intake.observe(x, labels, "program")
+        return intake.observe(x, _labels(ys, intake.schema), "program")
 
     def status(self) -> AgentStatus:
         """As `gossamer status`."""
@@ -131,7 +129,7 @@ class Agent:
         x = _samples(xs)
         schema.check(x)
         answered = self._call(lambda: backend.infer(x, receipt))
-        return Bodies(schema).answered(answered.scores), answered.receipt
+        return answers_of(schema, answered.scores), answered.receipt
 
     def _call(self, ask: Callable[[], Awaitable[_Result]]) -> _Result:
         assert self._token is not None, "the agent runs"
@@ -175,10 +173,25 @@ class Agent:
             )
 
     async def _end(self) -> None:
-        if self._node is not None:
-            with suppress(NetworkError):
-                await self._node.farewell()
-        self._scope.cancel()
+        try:
+            if self._node is not None:
+                with suppress(NetworkError):
+                    await self._node.farewell()
+        finally:
+            self._scope.cancel()
+
+
+def _labels(ys: Any, schema: Schema) -> np.ndarray[Any, Any]:
+    try:
+        if is_regression(schema.contract):
+            with np.errstate(over="ignore"):
+                return np.asarray(ys, np.float32)
+        # `index` takes whole numbers of any kind, and does not cut 1.7 to 1.
+        return np.array(
+            [schema.number(y if isinstance(y, str) else index(y)) for y in ys], np.int32
+        )
+    except (ValueError, TypeError):
+        raise DataError("a label must be a number or a word, of a regression its values") from None
 
 
 def _samples(xs: Any) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -83,7 +83,7 @@ class LocalLearning:
         return LearningState(
             personal=personal_part(self.learner),
             moments=self.memory.moments if kept else None,
-            adaptive=self.memory.adaptive,
+            adaptive=self.memory.adaptive if self.options.combine != REPLACE else None,
         )
 
     def restore(self, state: LearningState) -> None:
@@ -93,9 +93,11 @@ class LocalLearning:
         """
         put_back(self.learner, state.personal)
         size = self.learner.contract.parameters
-        self.memory.moments = state.moments
-        if state.adaptive is not None and state.adaptive.u.shape == (size,):
-            self.memory.adaptive = state.adaptive
+        if self.options.moments == KEEP:
+            self.memory.moments = state.moments
+        adaptive = state.adaptive
+        if self.options.combine != REPLACE and adaptive is not None and adaptive.u.shape == (size,):
+            self.memory.adaptive = adaptive
 
     # Merging -------------------------------------------------------------------------------------
 

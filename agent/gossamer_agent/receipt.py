@@ -40,7 +40,7 @@ class ReceiptError(AgentError):
 
 
 class HeadPlace(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The newest entry of the device's feed when it answered."""
+    """The newest entry of the device's feed when this model first answered."""
 
     incarnation: _U32
     seq: _Count

@@ -170,17 +170,20 @@ class TfliteLearner:
 
     def infer(self, params: Vector, x: Vector) -> Vector:
         """Logits float32 [n, classes] of x float32 [n, ...], n >= 1. ModelError if not finite."""
+        logits = self._infer(params, x)
+        if not is_finite(logits.ravel()):
+            raise ModelError("the model's output is not finite for these parameters")
+        return logits
+
+    def _infer(self, params: Vector, x: Vector) -> Vector:
         check_params(self._contract, params)
         self._check_inputs(x)
-        logits: Vector = np.concatenate(
+        return np.concatenate(
             [
                 self._run("infer", weights=params, x=x[start : start + _INFER_BATCH])["logits"]
                 for start in range(0, len(x), _INFER_BATCH)
             ]
         )
-        if not is_finite(logits.ravel()):
-            raise ModelError("the model's output is not finite for these parameters")
-        return logits
 
     def grad(self, params: Vector, x: Vector, y: Targets) -> tuple[float, Vector]:
         """Mean loss and gradient float32 [P] of one batch, x float32 [n, ...], y as in `Samples`.
@@ -235,9 +238,15 @@ class TfliteLearner:
         return sgd(self._checked_grad, params, data, settings, rng, bound=bound)
 
     def evaluate(self, params: Vector, data: Samples) -> Score:
-        """Mean cross-entropy in nats and accuracy on `data`; of a regression see `Score`."""
+        """Mean cross-entropy in nats and accuracy on `data`; of a regression see `Score`.
+
+        The loss is infinite where an output is not finite: what peers sent is judged by it, and
+        in a deep net parameters within the bound can overflow.
+        """
         data.check(self._contract)
-        logits = self.infer(params, data.x).astype(np.float64)
+        logits = self._infer(params, data.x).astype(np.float64)
+        if not np.isfinite(logits).all():
+            return Score(math.inf, 0.0, len(data))
         if self._contract.task == REGRESSION:
             return squared_error(logits, data.y)
         shifted = logits - logits.max(axis=1, keepdims=True)

@@ -23,7 +23,8 @@ _OPTIONS: Final = (
         "--model",
         default="mlp",
         show_default=True,
-        help="softmax, mlp, mlp-wide, synthetic, a trainable .tflite file, or process:COMMAND.",
+        help="A name of gossamer model list, synthetic, a trainable .tflite file, or"
+        " process:COMMAND.",
     ),
     click.option(
         "--rule",

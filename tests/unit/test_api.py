@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +17,10 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gossamer_agent.api import app as app_module
 from gossamer_agent.api.app import make_app
 from gossamer_agent.api.backend import Answered, ModelStatus, NotReadyError
+from gossamer_agent.api.bodies import Bodies
 from gossamer_agent.api.guard import Guard
 from gossamer_agent.api.openapi import document
 from gossamer_agent.contract import Contract
@@ -255,6 +258,24 @@ def test_bodies(ask: Ask, body: bytes, status: int) -> None:
     if status != 200:
         assert answer.headers["content-type"] == "application/problem+json"
         assert "\n" not in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(("samples", "aside"), [(1, False), (20, True)])
+def test_a_large_body_is_read_in_a_thread_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, samples: int, aside: bool
+) -> None:
+    threads: list[int] = []
+    read = Bodies.infer
+
+    def watched(self: Bodies, media_type: str, raw: bytes) -> Any:
+        threads.append(threading.get_ident())
+        return read(self, media_type, raw)
+
+    monkeypatch.setattr(Bodies, "infer", watched)
+    monkeypatch.setattr(app_module, "INLINE_BYTES_MAX", 100)
+    answer = asking(FakeAgent())("POST", "/v1/infer", json={"xs": [[0.25, 0, 1]] * samples})
+    assert answer.status_code == 200
+    assert (threads[0] != threading.get_ident()) == aside
 
 
 class TestGuard:

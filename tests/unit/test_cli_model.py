@@ -5,13 +5,17 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 
+from gossamer_agent.audit.counterfactual import Counterfactual, Pair
 from gossamer_agent.authoring.bake import bake
+from gossamer_agent.cli import model_served
 from gossamer_agent.errors import ModelError
 from gossamer_agent.exit_codes import ExitCode
 from gossamer_agent.models import load_learner, model_content
@@ -125,6 +129,22 @@ def test_bakes_weights_of_a_file(gossamer: Gossamer, tmp_path: Path) -> None:
     assert (ran.code, "--model is needed" in ran.err) == (ExitCode.USAGE, True)
     ran = gossamer("model", "bake", tmp_path / "w.npy", "--model", "mlp", "--out", "d.tflite")
     assert (ran.code, "takes (4810,) weights" in ran.err) == (ExitCode.MODEL, True)
+
+
+@pytest.mark.parametrize("combine", ["replace", "adam"])
+def test_a_device_s_weights_are_what_it_answers_with(
+    monkeypatch: pytest.MonkeyPatch, garden: Any, combine: str
+) -> None:
+    """Steps towards merges are in no log, and a merge is not what such a device answers with."""
+    merge, newest = (np.full(512, value, np.float32) for value in (1, 2))
+    told = Counterfactual(served=Pair(merge, merge), replica=Pair(newest, newest), round=3)
+    monkeypatch.setattr(model_served, "gathered", lambda *_, **__: nullcontext(MagicMock()))
+    monkeypatch.setattr(model_served, "counterfactual", lambda *_: told)
+    config = garden.path / "config.toml"
+    config.write_text(config.read_text().replace('combine = "replace"', f'combine = "{combine}"'))
+    served = model_served.served_weights(garden.path, None)
+    assert served.weights is (merge if combine == "replace" else newest)
+    assert ("steps that no log holds" in served.told) == (combine == "adam")
 
 
 @needs_extra

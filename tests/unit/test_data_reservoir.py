@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import stat
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,10 @@ from hypothesis import strategies as st
 
 from gossamer_agent.contract import Contract
 from gossamer_agent.data.drift import WINDOW_MIN, DriftWatch
+from gossamer_agent.data.gathering import take_file
 from gossamer_agent.data.holdout import digests, holdout_key, is_held, split_by_hash
 from gossamer_agent.data.intake import Intake, Split
+from gossamer_agent.data.layout import Layout
 from gossamer_agent.data.reservoir import Reservoir
 from gossamer_agent.data.retention import quotas
 from gossamer_agent.data.schema import learn_schema
@@ -96,6 +100,41 @@ class TestReservoir:
         kept = reservoir(tmp_path, bytes_max=1120)
         kept.add(some(100), "test")
         assert kept.kept().rows == kept.rows_max == 10
+
+    @pytest.mark.parametrize("retention", ["newest", "class-balanced"])
+    def test_a_large_batch_does_not_grow_the_file(self, tmp_path: Path, retention: str) -> None:
+        kept = reservoir(tmp_path, rows_max=200, retention=retention)
+        added = kept.add(some(8000), "test")
+        assert (added.taken, added.removed) == (8000, 7800)
+        assert kept.kept().rows == 200
+        kept.close()
+        assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 100_000
+
+    def test_a_file_that_was_moved_away_is_begun_anew(self, tmp_path: Path) -> None:
+        kept = reservoir(tmp_path)
+        kept.add(some(5), "test")
+        for path in list(tmp_path.iterdir()):
+            path.rename(path.with_name(f"old-{path.name}"))
+        assert kept.version() == (0, 0)
+        kept.add(some(7, seed=1), "test")
+        assert reservoir(tmp_path).kept().rows == 7
+
+    def test_another_handle_is_another_version(self, tmp_path: Path) -> None:
+        kept = reservoir(tmp_path)
+        kept.add(some(5), "test")
+        before = kept.version()
+        kept.close()
+        assert kept.version() != before
+
+    def test_what_the_system_refuses_is_a_store_error(self, tmp_path: Path) -> None:
+        (tmp_path / "data.sqlite3").mkdir()  # as a card that became read-only, for root too
+        with pytest.raises(StoreError, match=r"data\.sqlite3"):
+            reservoir(tmp_path).add(some(1), "test")
+        data = intake(tmp_path)
+        assert data.samples()[0] is data.own.training
+
+    def test_a_source_that_is_no_text_is_kept(self, tmp_path: Path) -> None:
+        assert reservoir(tmp_path).add(some(1), "file a\udcff.csv").taken == 1
 
     def test_another_process_is_noticed(self, tmp_path: Path) -> None:
         kept, other = reservoir(tmp_path), reservoir(tmp_path)
@@ -192,6 +231,32 @@ class TestIntake:
         assert data.samples()[0] is data.own.training
         assert "data.sqlite3" in data.troubles()[0]
 
+    def test_the_status_does_not_wait_for_the_disk(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        data = intake(tmp_path)
+        data.observe(some(9).x, some(9).y, "test")
+        begun, go_on = threading.Event(), threading.Event()
+
+        def slow(self: Reservoir) -> tuple[None, None]:
+            begun.set()
+            assert go_on.wait(10)
+            return None, None
+
+        monkeypatch.setattr(Reservoir, "samples", slow)
+        reading = threading.Thread(target=data.present)
+        reading.start()
+        try:
+            assert begun.wait(10)
+            told: list[object] = []
+            telling = threading.Thread(target=lambda: told.append(data.report()), daemon=True)
+            telling.start()
+            telling.join(2)
+            assert told
+        finally:
+            go_on.set()
+            reading.join()
+
     def test_declared_ranges_rule(self) -> None:
         schema = learn_schema(some(20), CONTRACT, declared=(0.0, 1.0))
         with pytest.raises(DataError, match=r"feature 2: 1\.5 is out of range \(0 to 1 is taken\)"):
@@ -260,6 +325,65 @@ class TestWatchedFolder:
         assert aside == {"a.csv", "a.csv.reason.txt", "b.exe", "b.exe.reason.txt"}
         assert "line 3" in (tmp_path / "refused" / "a.csv.reason.txt").read_text()
         assert watched.refused == 2
+
+    def test_whatever_goes_wrong_with_a_file_costs_that_file(self, tmp_path: Path) -> None:
+        def fail(path: Path) -> None:
+            raise MemoryError
+
+        odd = tmp_path / os.fsdecode(b"a\xff.csv")
+        odd.write_text("1")
+        (tmp_path / os.fsdecode(b"b\xff.exe")).write_text("1")
+        watched = WatchedFolder(tmp_path, fail)
+        watched.look()
+        watched.look()
+        assert not odd.exists()
+        assert watched.refused == 2
+        assert "MemoryError" in (tmp_path / "refused" / f"{odd.name}.reason.txt").read_text()
+
+    def test_nothing_is_moved_or_written_through_a_link(self, tmp_path: Path) -> None:
+        folder, elsewhere = tmp_path / "in", tmp_path / "elsewhere"
+        (folder / "refused").mkdir(parents=True)
+        elsewhere.mkdir()
+        (folder / "taken").symlink_to(elsewhere)
+        (folder / "refused" / "b.exe.reason.txt").symlink_to(elsewhere / "reason")
+        (folder / "b.exe").write_text("1")
+        watched = WatchedFolder(folder, lambda path: None)
+        watched.look()
+        watched.look()
+        assert (folder / "refused" / "b-1.exe.reason.txt").exists()
+        (folder / "a.csv").write_text("1")
+        watched.look()
+        with pytest.raises(OSError, match="taken"):
+            watched.look()
+        assert not list(elsewhere.iterdir())
+
+    def test_words_mean_what_they_mean_in_the_own_data(self, tmp_path: Path) -> None:
+        data = intake(tmp_path)
+        (tmp_path / "a.csv").write_text("a,b,c,label,is_test\n0,0,1,y,0\n0,1,0,z,0\n1,0,0,w,1\n")
+        assert take_file(tmp_path / "a.csv", Layout(), data).taken == 2  # without the test row
+        assert data.report().taken == 2
+        sides = [side for side in reservoir(tmp_path).samples() if side is not None]
+        assert sorted(y for side in sides for y in side.y.tolist()) == [2, 3]
+        own = some(40, seed=99)
+        wordless = Intake(
+            data.own, learn_schema(own, CONTRACT), reservoir(tmp_path), drift_threshold=0.25
+        )
+        with pytest.raises(DataError, match="set labels"):
+            take_file(tmp_path / "a.csv", Layout(), wordless)
+
+    @pytest.mark.parametrize("suffix", ["csv", "npz"])
+    def test_a_file_that_is_too_large_is_not_read(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+    ) -> None:
+        monkeypatch.setattr("gossamer_agent.data.gathering.FILE_BYTES_MIN", 1000)
+        path = tmp_path / f"a.{suffix}"
+        if suffix == "csv":
+            path.write_text("a,b,c,label\n" + "0,0,1,y\n" * 1000)
+        else:  # a small file that unpacks to a large one
+            np.savez_compressed(path, x=np.zeros((1000, 3)), y=np.zeros(1000, int))
+        data = intake(tmp_path, bytes_max=1000)
+        with pytest.raises(DataError, match=r"larger than 0 MiB|at most 0 MiB are read"):
+            take_file(path, Layout(), data)
 
     def test_what_cannot_be_kept_now_waits(self, tmp_path: Path) -> None:
         def fail(path: Path) -> None:

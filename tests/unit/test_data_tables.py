@@ -163,6 +163,14 @@ class TestParquet:
             load_device_data(path, layout=BY_STATE)
 
     @pytest.mark.slow
+    def test_text_that_is_none(self, tmp_path: Path) -> None:
+        pyarrow = pytest.importorskip("pyarrow")
+        raw = pyarrow.array([b"d\xff"] * 16).view(pyarrow.string())
+        path = self.make(tmp_path, warm=[0.5] * 16, state=raw)
+        with pytest.raises(DataError, match="no readable Parquet file"):
+            load_device_data(path, layout=BY_STATE)
+
+    @pytest.mark.slow
     def test_a_damaged_file(self, tmp_path: Path) -> None:
         pytest.importorskip("pyarrow")
         path = tmp_path / "a.parquet"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -81,12 +83,19 @@ def test_other_libraries_are_silent() -> None:
     assert stream.getvalue() == ""
 
 
-def test_the_journal_gets_priorities(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("JOURNAL_STREAM", "8:1")
-    stream, log = set_up(as_json=False, level=Level.INFO)
-    log.tell(Level.NOTICE, "state", "learning")
-    logging.getLogger("gossamer.transport").error("lost")
-    assert stream.getvalue() == "<5>gossamer: learning\n<3>gossamer: lost\n"
+@pytest.mark.parametrize("ours", [True, False])
+def test_the_journal_gets_priorities_and_a_terminal_that_inherits_its_name_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ours: bool
+) -> None:
+    with (tmp_path / "stream").open("w+") as stream:
+        found = os.fstat(stream.fileno())
+        monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino + (not ours)}")
+        log = set_up_log(stream, as_json=False, level=Level.INFO)
+        log.tell(Level.NOTICE, "state", "learning")
+        logging.getLogger("gossamer.transport").error("lost")
+        stream.seek(0)
+        lines = ["gossamer: learning\n", "gossamer: lost\n"]
+        assert stream.readlines() == ([f"<5>{lines[0]}", f"<3>{lines[1]}"] if ours else lines)
 
 
 def test_nothing_new_is_nothing_told() -> None:

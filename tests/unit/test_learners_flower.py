@@ -27,6 +27,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 RNG = np.random.default_rng(0)
 
 CLIENT = '''
+import sys
 import numpy as np
 
 class Context:
@@ -80,6 +81,10 @@ class Reshaping(Client):
     def fit(self, parameters, config):
         return [parameters[0].T, *parameters[1:]], 10, {}
 
+class Mute(Client):
+    def fit(self, parameters, config):
+        return parameters, 10, {}
+
 class Exploding(Client):
     def fit(self, parameters, config):
         return [parameters[0] + np.inf, *parameters[1:]], 10, {}
@@ -87,6 +92,18 @@ class Exploding(Client):
 class Broken(Client):
     def fit(self, parameters, config):
         raise KeyError("no\\nimages")
+
+class Ragged(Client):
+    def fit(self, parameters, config):
+        return [[[1.0, 2.0], [3.0]], *parameters[1:]], 10, {}
+
+class Quitter(Client):
+    def fit(self, parameters, config):
+        sys.exit("no images")
+
+class Endless(Client):
+    def evaluate(self, parameters, config):
+        return 1.5, float("inf"), {}
 
 class Careless(Client):
     def fit(self, parameters, config):
@@ -206,6 +223,8 @@ def test_a_client_that_reports_no_accuracy_has_none(learner: Callable[[str], Lea
         ("Reshaping", r"fit: array 0 is float64 \(2, 3\), at first it was float64 \(3, 2\)"),
         ("Broken", "fit raised KeyError: 'no.*images'"),
         ("Careless", "fit must give three things"),
+        ("Ragged", "fit: array 0 cannot be read"),
+        ("Quitter", "fit raised SystemExit: no images"),
     ],
 )
 def test_a_fit_that_cannot_be_used_is_one_line(
@@ -216,6 +235,17 @@ def test_a_fit_that_cannot_be_used_is_one_line(
         made.train(made.init(), NO_DATA, Training(), RNG)
     assert f":{what}: " in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_endless_number_of_samples_is_one_line(learner: Callable[[str], Learner]) -> None:
+    made = learner("Endless")
+    with pytest.raises(ModelError, match=r"evaluate gives the loss 1\.5 of inf"):
+        made.evaluate(made.init(), NO_DATA)
+
+
+def test_no_reported_loss_is_not_a_loss_of_zero(learner: Callable[[str], Learner]) -> None:
+    made = learner("Mute")
+    assert math.isnan(made.train(made.init(), NO_DATA, Training(), RNG).loss)
 
 
 def test_a_fit_that_explodes_is_divergence(learner: Callable[[str], Learner]) -> None:
@@ -283,6 +313,12 @@ def test_a_module_that_needs_what_is_missing_says_so(tmp_path: Path) -> None:
 
 
 # References --------------------------------------------------------------------------------------
+
+
+def test_a_script_that_ends_when_it_is_imported_does_not_end_the_agent(tmp_path: Path) -> None:
+    (tmp_path / "script_that_ends.py").write_text("raise SystemExit(0)\n")
+    with pytest.raises(ModelError, match="importing it raised SystemExit: 0"):
+        load_learner(f"flower:{tmp_path}/script_that_ends:Client")
 
 
 def test_the_folder_of_a_module_becomes_absolute(tmp_path: Path) -> None:

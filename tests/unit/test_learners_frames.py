@@ -159,6 +159,11 @@ def test_an_output_that_is_nan_is_nonsense() -> None:
         frames.parse_infer(raw, CONTRACT, 1)
 
 
+def test_a_loss_that_is_nan_is_no_fault_of_the_program() -> None:
+    """It was given what a peer had sent, and the merge is refused for it."""
+    assert frames.parse_evaluate(msgpack.packb([5, math.nan, 0.5]), 2) == Score(math.inf, 0.5, 2)
+
+
 def test_data_beyond_the_cap_are_refused_before_they_are_packed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -18,6 +18,7 @@ import pytest
 
 from gossamer_agent.errors import DataError, ModelError
 from gossamer_agent.learner import DivergedError, Samples, Training
+from gossamer_agent.learners.child import Child
 from gossamer_agent.learners.process import RESTARTS_MAX, ProcessLearner
 from gossamer_agent.models import load_learner
 
@@ -239,6 +240,22 @@ def test_what_it_started_ends_with_it(
     while is_running(child):
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+@pytest.mark.slow
+def test_what_may_not_be_killed_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a command that became another user's."""
+
+    def refuse(*_: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("gossamer_agent.learners.child.os.killpg", refuse)
+    child = Child((sys.executable, "-c", "import time; time.sleep(20)"))
+    process, begun = child._process, time.monotonic()
+    child.end()
+    assert time.monotonic() - begun < 10
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
 
 
 def is_running(pid: int) -> bool:

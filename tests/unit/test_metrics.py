@@ -13,6 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gossamer_agent.cli.run import LEVELS
+from gossamer_agent.data.status import DataStatus
 from gossamer_agent.eventlog.setup import Level
 from gossamer_agent.metrics.catalogue import CATALOGUE, Kind
 from gossamer_agent.metrics.samples import STATES, Scene
@@ -29,7 +30,7 @@ from gossamer_agent.tally import RoundRecord
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
 PROMTOOL = shutil.which("promtool")
-UNITS = ("bytes", "seconds", "celsius", "ratio", "nats")
+UNITS = ("bytes", "seconds", "celsius", "ratio")
 
 PEERS = [
     PeerStatus(peer="12D3a", followed=True, reputation=0.75),
@@ -157,7 +158,7 @@ def test_values_are_those_of_the_status() -> None:
     assert found["gossamer_state", ("paused",)] == 1
     assert sum(v for (name, _), v in found.items() if name == "gossamer_state") == 1
     assert found["gossamer_last_merge_replicas", ("gossamer",)] == 0  # it learnt alone
-    assert found["gossamer_holdout_loss_nats", ()] == 0.5  # of the last merge
+    assert found["gossamer_holdout_loss", ()] == 0.5  # of the last merge
     assert found["gossamer_holdout_accuracy_ratio", ()] == 0.8
     assert found["gossamer_test_accuracy_ratio", ()] == 0.9
     assert found["gossamer_refusals_total", ("bad-frame",)] == 2
@@ -178,6 +179,30 @@ def test_what_is_not_known_has_no_sample() -> None:
     found = values(render(SCENE))
     assert ("gossamer_budget_left_bytes", ("flash",)) not in found
     assert ("gossamer_flash_written_bytes_total", ()) not in found
+
+
+def test_drift_is_told_once_inputs_suffice() -> None:
+    drifting = DataStatus(
+        training=90,
+        held=10,
+        reservoir=0,
+        rows_max=100,
+        taken=0,
+        duplicates=0,
+        refused=0,
+        inputs=300,
+        drift=0.75,
+        drift_threshold=0.3,
+        drifted=2,
+        drift_feature="a",
+    )
+    for drift in (0.75, None):
+        data = msgspec.structs.replace(drifting, drift=drift)
+        status = msgspec.structs.replace(STATUS, data=data)
+        found = values(render(replace(SCENE, status=status)))
+        assert found.get(("gossamer_data_drift_index", ())) == drift
+        assert found["gossamer_data_drift_threshold", ()] == 0.3
+        assert found["gossamer_data_drifted_features", ()] == 2
 
 
 def test_only_followed_peers_have_a_score() -> None:

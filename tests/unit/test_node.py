@@ -34,6 +34,8 @@ from gossamer_agent.node.status import (
 from gossamer_agent.pauses import bucket
 from gossamer_agent.pauses.sensors import Sensors
 from gossamer_agent.policy import Policy
+from gossamer_agent.pulse import Bounds
+from gossamer_agent.service.watch import _summary as summary
 from gossamer_agent.store import feeds
 from gossamer_agent.store.sqlite import SqliteStore
 from gossamer_agent.store.state import StateStore
@@ -52,6 +54,7 @@ from gossamer_transport.memory import MemorySwarm
 
 INTERVAL_S = 60.0
 ANNOUNCE_S = 15.0
+BOUNDS = Bounds.of(watchdog_s=30.0, round_interval_s=INTERVAL_S)
 LEARNER = SyntheticLearner()
 
 
@@ -72,7 +75,7 @@ def settings(number: int, folder: Path) -> Config:
             model="synthetic",
             data=str(data),
             test=str(test),
-            profile="x86-64",
+            profile="pi-zero-2w" if number == 2 else "x86-64",
         ),
         network=NetworkSettings(announce_interval_s=ANNOUNCE_S, rotate_hours=0),
         learning=LearningSettings(round_interval_s=INTERVAL_S, local_steps=4, batch=4),
@@ -322,11 +325,20 @@ class TestASwarm:
 
     @pytest.mark.parametrize("loss", ["restored", "empty", "damaged"])
     def test_a_device_whose_feed_was_lost_begins_the_next_incarnation(
-        self, place: Place, loss: str
+        self, place: Place, loss: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         place.found()
         place.join(2)
         image = place.folder / "image"
+        begin, watched = feeds.begin, list[str | None]()
+
+        def begin_watched(folder: Path, number: int) -> SqliteStore:
+            if "device-2" in str(folder) and number:
+                pulse = place.nodes[2].life.pulse
+                watched.append(pulse.stuck(1e12, BOUNDS))
+            return begin(folder, number)
+
+        monkeypatch.setattr(feeds, "begin", begin_watched)
 
         async def scenario(nursery: trio.Nursery) -> None:
             await place.start(nursery, 1)
@@ -355,6 +367,7 @@ class TestASwarm:
 
         run(scenario)
         folder = place.devices[2].path
+        assert ["opening" in str(told) for told in watched] == [True]  # a watchdog would see it
         assert feeds.incarnations(folder) in ([0, 1], [1])
         assert verify_chain(place.entries(2)).ok
 
@@ -671,6 +684,11 @@ class TestPauses:
             status = await node.status()
             assert status.state == f"paused: {kind}"
             assert [pause.kind for pause in status.pauses] == [kind]
+            assert summary(node).startswith(f"paused: {kind}; round ")  # for systemctl
+            metrics = (await node.metrics()).decode()
+            assert 'gossamer_state{state="paused"} 1.0' in metrics
+            assert "gossamer_view_peers_max 6.0" in metrics  # the profile's, not the policy's
+            assert "gossamer_memory_max_bytes 2.24e+08" in metrics
             assert status.pauses[0].lasts_s >= 4 * INTERVAL_S
             assert "limit" in status.pauses[0].why
             # It is still there for the other one, which heard of it a moment ago.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +16,8 @@ from gossamer_agent.device.config import BudgetSettings, Config, DeviceSettings,
 from gossamer_agent.device.config import ThermalSettings as Heat
 from gossamer_agent.errors import ConfigError, StoreError
 from gossamer_agent.events import ExchangePaused, ExchangeResumed, RoundDue
+from gossamer_agent.node import pausing as pausing_module
+from gossamer_agent.node.pausing import Pausing
 from gossamer_agent.pauses import (
     ALWAYS,
     DeviceLimits,
@@ -329,6 +332,16 @@ class TestLimits:
             assert limits.resume_below_celsius < limits.pause_above_celsius
             assert limits == effective_limits(load_profile(name), config())
 
+    def test_every_memory_pause_can_end(self, tmp_path: Path) -> None:
+        file = tmp_path / "stern.toml"
+        file.write_text('base = "pi-4"\n[memory]\nresume_below_percent = 0\n')
+        with pytest.raises(ConfigError, match=r"from 0.1 to 99"):
+            load_profile(file)
+        file.write_text(file.read_text().replace("= 0", "= 0.1"))
+        governor = Governor(effective_limits(load_profile(file)))
+        assert not governor.observe(0.0, Readings(memory_percent=50.0)).learn
+        assert governor.observe(1.0, Readings(memory_percent=0.0)).learn
+
     def test_the_owner_overrides_key_by_key_in_both_directions(self) -> None:
         profile = load_profile("pi-4")
         limits = effective_limits(
@@ -404,6 +417,15 @@ class TestSensors:
                 False,
             ),
             ({"usb": {"type": "USB_PD", "online": "1"}}, None, True),
+            ({"port": {"type": "USB", "online": "0"}}, None, None),  # and no battery
+            (
+                {
+                    "port": {"type": "USB", "online": "0"},
+                    "BAT0": {"type": "Battery", "capacity": "50", "status": "Unknown"},
+                },
+                50.0,
+                False,
+            ),
             ({"mouse": {"type": "Battery", "scope": "Device", "capacity": "3"}}, None, None),
             ({"BAT0": {"type": "Battery", "capacity": "-5"}}, None, True),
         ],
@@ -441,3 +463,81 @@ class TestSensors:
         readings = Sensors(lambda: 1).read()
         assert 0 <= readings.minute < 1440
         assert readings.celsius is None or -40 < readings.celsius < 150
+
+
+class Counting:
+    """Sensors whose counter grows with each reading; the first takes longer than the second."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+        self.bytes = 0
+        self.read_six_times = trio.Event()
+
+    def read(self) -> Readings:
+        self.bytes += self.step
+        readings, first = Readings(network_bytes=self.bytes), self.bytes == self.step
+        time.sleep(0.1 if first else 0.0)
+        if self.bytes == 6 * self.step:
+            trio.from_thread.run_sync(self.read_six_times.set)
+        return readings
+
+
+class Rows:
+    """A state store that remembers what was put. Starts empty."""
+
+    def __init__(self) -> None:
+        self.put: list[bytes] = []
+
+    def get(self, space: str, key: bytes) -> bytes | None:
+        return self.put[-1] if self.put else None
+
+    def put_lazily(self, space: str, key: bytes, value: bytes) -> None:
+        self.put.append(value)
+
+
+MILLION = 1_000_000
+
+
+def pausing(sensors: Any, state: Any, budget: float = 100.0 * MILLION) -> Pausing:
+    limits = replace(LIMITS, network_bytes_per_day=budget)
+    return Pausing(limits, sensors, state, 60.0, runtime=lambda: None, wall=lambda: 1e9)
+
+
+class TestShell:
+    def test_two_looks_at_a_time_count_no_byte_twice(self) -> None:
+        agent = pausing(Counting(100), Rows(), budget=1000.0)
+
+        async def main() -> None:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(agent.due)
+                nursery.start_soon(agent.due)
+
+        trio.run(main)
+        assert agent.governor.left().network_bytes == pytest.approx(800.0, abs=0.1)
+
+    @pytest.mark.parametrize(
+        ("budget", "step", "saved"),
+        [
+            (100 * MILLION, 2 * MILLION, True),
+            (100 * MILLION, 10_000, False),
+            # No more than what a save itself may cost: it would go on for ever.
+            (MILLION, 10_000, False),
+        ],
+    )
+    def test_who_is_killed_soon_after_has_spent_what_it_spent(
+        self, monkeypatch: pytest.MonkeyPatch, budget: float, step: int, saved: bool
+    ) -> None:
+        monkeypatch.setattr(pausing_module, "CHECK_S", 0.001)
+        sensors, rows = Counting(step), Rows()
+        agent = pausing(sensors, rows, budget)
+
+        async def main() -> None:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(agent.run)
+                await sensors.read_six_times.wait()
+                nursery.cancel_scope.cancel()
+
+        trio.run(main)  # killed: nothing is saved at the end
+        level = pausing(sensors, rows, budget).governor.left().network_bytes
+        assert (level < budget - 4.9 * step) is saved  # what refilled meanwhile is less
+        assert len(rows.put) >= 5 if saved else len(rows.put) == 1

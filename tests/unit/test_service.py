@@ -43,7 +43,7 @@ echo "$*" >> "$CALLS"
 case "$*" in
     *show*) printf 'ActiveState=active\\nSubState=running\\nNRestarts=2\\nMemoryCurrent=90000000\\n'
             printf 'StatusText=learning; round 3\\nOther=x\\n' ;;
-    *enable*) [ -z "$REFUSE" ] || { echo "Job for it failed." >&2; exit 1; } ;;
+    *restart*) [ -z "$REFUSE" ] || { echo "Job for it failed." >&2; exit 1; } ;;
 esac
 """
 
@@ -66,6 +66,11 @@ def test_the_unit_has_the_means_of_the_profile_and_one_writable_path() -> None:
         'ExecStart=/home/pi/gossamer/.venv/bin/python -m gossamer_agent -C "/home/pi/shed 50%%" run'
     )
     assert {"Type=notify", "NotifyAccess=main", "Restart=on-failure", "User=pi"} <= {*lines}
+    (helpless,) = [line for line in lines if line.startswith("RestartPreventExitStatus=")]
+    told = set(map(int, helpless.partition("=")[2].split()))
+    assert {ExitCode.CONFIG, ExitCode.MEMBERSHIP} < told
+    assert ExitCode.MODEL not in told  # a learner of the owner's own that crashed
+    assert not any("NUM_THREADS" in line for line in lines)  # the program sees to that
 
 
 def test_devices_are_open_only_where_the_profile_names_them() -> None:
@@ -202,7 +207,16 @@ def test_a_service_is_installed_asked_and_removed_without_a_trace(
     assert gossamer("-C", garden, "service", "install").code == 0
     unit = units_folder(user=False) / "gossamer-garden.service"
     assert f"WorkingDirectory={garden}" in unit.read_text()
-    assert calls() == ["daemon-reload", "enable --now gossamer-garden.service"]
+    started = [
+        "daemon-reload",
+        "reset-failed gossamer-garden.service",
+        "enable gossamer-garden.service",
+        "restart gossamer-garden.service",
+    ]
+    assert calls() == started
+    # Again, after the profile changed: the one that runs gets the new unit.
+    assert gossamer("-C", garden, "service", "install").code == 0
+    assert calls() == 2 * started
 
     told = gossamer("-C", garden, "service", "status")
     assert "active (running)" in told.out
@@ -228,7 +242,7 @@ def test_a_user_s_service_needs_no_root(
 ) -> None:
     assert gossamer("-C", garden, "service", "install", "--user", "--name", "shed").code == 0
     assert (units_folder(user=True) / "shed.service").exists()
-    assert calls()[-1] == "--user enable --now shed.service"
+    assert calls()[-1] == "--user restart shed.service"
     ran = gossamer(
         "-C", garden, "service", "remove", "--name", "shed"
     )  # it is found without --user
@@ -324,6 +338,23 @@ def test_what_config_names_outside_of_the_folder_is_shown(garden: Path, tmp_path
     settings = plan.plan_unit(garden, user=True, passphrase_file=None)
     assert settings.writable == (tmp_path / "inbox",)
     assert tmp_path / "data.npz" in settings.readable
+
+
+def test_a_user_s_own_manager_is_asked_for_no_groups(
+    garden: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (garden / "small.toml").write_text('base = "pi-4"\n[unit]\ndevices = ["/dev/null"]\n')
+    config = garden / "config.toml"
+    text, count = re.subn(
+        r"(?m)^profile =.*", 'profile = "small.toml"', config.read_text(encoding="utf-8")
+    )
+    assert count == 1
+    config.write_text(text)
+    monkeypatch.setattr(plan, "_groups", lambda devices: iter(["video"]))
+    monkeypatch.setattr(plan, "_owner", lambda folder: ("pi", "pi"))
+    for user, groups in ((True, ()), (False, ("video",))):
+        settings = plan.plan_unit(garden, user=user, passphrase_file=None)
+        assert (settings.devices, settings.device_groups) == (("/dev/null",), groups)
 
 
 def test_a_folder_without_a_device_has_no_service(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
 from collections.abc import Callable
@@ -16,7 +17,7 @@ import pytest
 import gossamer_agent.tflite as module
 from gossamer_agent import tflite_gradient
 from gossamer_agent.errors import DataError, ModelError
-from gossamer_agent.learner import DivergedError, Samples, Training
+from gossamer_agent.learner import DivergedError, Samples, Score, Training
 from gossamer_agent.models import load_learner
 from gossamer_agent.tflite import TfliteLearner, read_model, runtime
 
@@ -284,6 +285,8 @@ def test_results_that_are_not_finite_are_errors(
     monkeypatch.setattr(mlp, "_run", lambda signature, **inputs: outputs)
     with pytest.raises(ModelError, match="not finite"):
         mlp.infer(mlp.init(), batch()[0])
+    # What a peer sent must not end the agent that judges it.
+    assert mlp.evaluate(mlp.init(), Samples(*batch())) == Score(math.inf, 0.0, len(batch()[1]))
     with pytest.raises(DivergedError, match="not finite"):
         mlp.grad_clipped(mlp.init(), *batch(), 1)
     for loss, gradient in ((0.0, bad), (float("nan"), np.zeros(P, np.float32))):

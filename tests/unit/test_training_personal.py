@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from gossamer_agent import publisher
 from gossamer_agent.errors import ConfigError, ModelError, StoreError
 from gossamer_agent.events import Train
+from gossamer_agent.exit_codes import ExitCode
 from gossamer_agent.layers import Layer
 from gossamer_agent.learner import Learner, Training, Vector
 from gossamer_agent.learning import LocalLearning
@@ -30,6 +32,7 @@ from gossamer_agent.training.steppers import Moments
 from gossamer_agent.usefulness import GAIN_MAX, PEERS_MAX, Usefulness
 from gossamer_crypto.errors import GenesisError
 from gossamer_crypto.identity import PeerId
+from gossamer_simulator.keep_logs import write_logs
 from gossamer_simulator.peers import build_swarm
 from gossamer_simulator.scenario import Scenario
 from gossamer_simulator.simulation import prepare, run
@@ -343,3 +346,22 @@ def test_a_restart_goes_on_with_the_own_part(tmp_path: Path) -> None:
     assert isinstance(after.learner, PersonalLearner)
     assert after.learner.personal.tobytes() != INNER.init()[13:].tobytes()
     assert after.memory.adaptive is not None and after.memory.moments is not None
+
+
+@pytest.mark.slow
+def test_an_audit_knows_the_shared_layers_and_says_so(
+    gossamer: Callable[..., Any], samples_file: Path, tmp_path: Path
+) -> None:
+    logs, out = tmp_path / "logs", tmp_path / "without.npz"
+    scenario = Scenario(peers=4, rounds=2, personal="head", view=3)
+    write_logs(logs, run(scenario, prepare(scenario), lambda *_: None).simulated)
+    ran = gossamer("log", "audit", logs / "peer-00")
+    assert ran.code == 0 and "reproduced  2 (100 %)" in ran.out
+    words = ("log", "replay", logs / "peer-00", "--without", "peer-01", "--out", out)
+    ran = gossamer(*words, "--data", samples_file)
+    assert (ran.code, out.exists()) == (ExitCode.DATA, False)
+    assert "its layers head never left the device" in ran.err
+    ran = gossamer(*words)
+    assert ran.code == 0 and "without the personal layers, head" in ran.out
+    with np.load(out) as arrays:
+        assert arrays["params"].size == 4160

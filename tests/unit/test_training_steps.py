@@ -233,6 +233,27 @@ class TestFedAdam:
         learning.compute(Train(params=LEARNER.init(), committed=True))
         assert learning.memory.base is not None and learning.memory.adaptive is not None
 
+    def test_no_pseudo_gradients_move_a_value_by_more_than_the_docstring_says(self) -> None:
+        """The worst that there are: each larger than the one before by b2 / b1."""
+        how, state = Adaptive(kind="adam", rate=1.0, t=1e-9), AdaptiveState.at_rest(1)
+        base, longest = np.zeros(1, np.float32), 0.0
+        for round_ in range(60):
+            pull = np.array([1e-3 * (0.99 / 0.9) ** round_], np.float32)
+            after, state = adaptive_step(base, base - pull, state, how)
+            longest = max(longest, float(np.abs(after).max()))
+        assert 2.3 < longest < 2.4
+
+    def test_what_the_settings_ask_for_no_more_is_neither_used_nor_kept(self) -> None:
+        before = learning_with(combine="adam", moments="keep")
+        before.compute(merge_of([0.0, 1.0, 2.0]))
+        before.compute(Train(params=LEARNER.init(), committed=True))
+        kept = before.state()
+        assert kept.adaptive is not None and not kept.is_empty
+        after = learning_with()
+        after.restore(kept)
+        assert after.memory.adaptive is None and after.memory.moments is None
+        assert after.state().is_empty
+
     def test_by_default_the_candidate_is_the_merge(self) -> None:
         done = learning_with().compute(merge_of([0.0, 1.0, 2.0]))
         assert isinstance(done, MergeDone) and done.candidate is None and done.gains == ()
@@ -291,6 +312,14 @@ class TestDitto:
             assert ditto.personal is not None
             gaps.append(float(np.abs(ditto.personal - shared).mean()))
         assert gaps[1] < 0.5 * gaps[0]
+
+    def test_steps_in_pieces_are_held_near_where_the_round_began(self) -> None:
+        ditto, far = DittoLearner(LEARNER, pull=9.0), np.full(P, 0.5, np.float32)
+        pieces = Training(steps=50, learning_rate=0.1, carried=Carried(anchor=far))
+        ditto.train(LEARNER.init(), DATA, pieces, np.random.default_rng(0))
+        assert ditto.personal is not None
+        near = np.linalg.norm(ditto.personal - far), np.linalg.norm(ditto.personal - LEARNER.init())
+        assert near[0] < near[1]
 
     def test_it_answers_with_its_own_and_is_judged_by_the_shared(self) -> None:
         ditto = DittoLearner(LEARNER, 0.1)

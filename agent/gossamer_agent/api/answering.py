@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gossamer_agent.contract import REGRESSION
+from gossamer_agent.errors import ModelError
 from gossamer_agent.learner import Learner, Vector
 from gossamer_agent.learners.reference import is_foreign
 from gossamer_agent.models import load_learner
@@ -39,6 +40,8 @@ class AnsweringModel:
         params, personal = self._whole(served)
         model = self._model()
         scores = model.infer(params, x)
+        if not np.isfinite(scores).all():
+            raise ModelError("the model has no finite answer to this")
         if model.contract.task == REGRESSION:
             return scores, personal
         return softmax(scores), personal
@@ -57,9 +60,16 @@ class AnsweringModel:
                 inner = self._learner
                 while isinstance(inner, PersonalLearner | DittoLearner):
                     inner = inner.inner
-                foreign = is_foreign(self._reference)
-                self._own = inner if foreign else load_learner(self._reference)
+                self._own = self._second(inner)
             return self._own
+
+    def _second(self, inner: Learner) -> Learner:
+        if is_foreign(self._reference):
+            return inner
+        found = load_learner(self._reference)
+        if found.model_sha256 != inner.model_sha256:
+            raise ModelError(f"{self._reference}: changed since the agent began; start it again")
+        return found
 
 
 def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -14,10 +14,11 @@ line of reason.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
 
 import msgspec
+import trio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -33,14 +34,18 @@ from gossamer_agent.api.bodies import (
     Bodies,
     Inferred,
     Observed,
+    answers_of,
     encoded,
 )
 from gossamer_agent.api.openapi import document
 from gossamer_agent.api.problems import ProblemError, problem
 from gossamer_agent.errors import DataError, ModelError, StoreError
 
-METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-RETRY_AFTER_S = "2"
+METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+RETRY_AFTER_S: Final = "2"
+INLINE_BYTES_MAX: Final = 1 << 15
+
+_Said = TypeVar("_Said")
 
 
 def make_app(backend: Backend) -> ASGIApp:
@@ -72,13 +77,15 @@ class _Routes:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._bodies = Bodies(backend.schema)
+        # Numbers of a body take ten times its bytes as Python objects: one body at a time.
+        self._reading = trio.CapacityLimiter(1)
 
     async def infer(self, request: Request) -> Response:
         """A sample or a batch."""
         media_type = _media_type(request)
-        x, single = self._bodies.infer(media_type, await _body(request))
+        x, single = await self._read(self._bodies.infer, media_type, await _body(request))
         answered = await _made(self._backend.infer(x, _wants_receipt(request)))
-        answers = self._bodies.answered(answered.scores)
+        answers = answers_of(self._backend.schema, answered.scores)
         message = Inferred(
             answer=answers[0] if single else None,
             answers=None if single else answers,
@@ -91,7 +98,7 @@ class _Routes:
     async def observe(self, request: Request) -> Response:
         """Labelled samples."""
         media_type = _media_type(request)
-        x, y = self._bodies.observe(media_type, await _body(request))
+        x, y = await self._read(self._bodies.observe, media_type, await _body(request))
         added = await _made(self._backend.observe(x, y))
         message = Observed(taken=added.taken, duplicates=added.duplicates, removed=added.removed)
         return _response(request, message, media_type)
@@ -121,6 +128,14 @@ class _Routes:
     async def openapi(self, _: Request) -> Response:
         """The description of all this."""
         return Response(msgspec.json.encode(document()), media_type=JSON)
+
+    async def _read(
+        self, read: Callable[[str, bytes], _Said], media_type: str, raw: bytes
+    ) -> _Said:
+        """What a body says. The agent's other work does not wait while a large one is read."""
+        if len(raw) <= INLINE_BYTES_MAX:
+            return read(media_type, raw)
+        return await trio.to_thread.run_sync(read, media_type, raw, limiter=self._reading)
 
 
 async def _made(answer: Awaitable[Any]) -> Any:

@@ -99,16 +99,6 @@ class Bodies:
         numbers = self._checked(lambda: [self._schema.number(label) for label in labels])
         return x, np.array(numbers, np.int32)
 
-    def answered(self, scores: npt.NDArray[np.float32]) -> list[Answer]:
-        """What to say to each sample."""
-        if is_regression(self._schema.contract):
-            return [Answer(values=row) for row in scores.tolist()]
-        best = scores.argmax(axis=1).tolist()
-        return [
-            Answer(label=label, word=self._schema.word(label), scores=row)
-            for label, row in zip(best, scores.tolist(), strict=True)
-        ]
-
     def _inputs(self, body: Any) -> tuple[npt.NDArray[np.float32], bool]:
         if (body.x is None) == (body.xs is None):
             raise ProblemError(400, "send one of x (a sample) and xs (a list of samples)")
@@ -134,6 +124,17 @@ class Bodies:
             return check()
         except DataError as error:
             raise ProblemError(422, str(error)) from None
+
+
+def answers_of(schema: Schema, scores: npt.NDArray[np.float32]) -> list[Answer]:
+    """What to say to each sample, of scores float32 [n, outputs]."""
+    if is_regression(schema.contract):
+        return [Answer(values=row) for row in scores.tolist()]
+    best = scores.argmax(axis=1).tolist()
+    return [
+        Answer(label=label, word=schema.word(label), scores=row)
+        for label, row in zip(best, scores.tolist(), strict=True)
+    ]
 
 
 def encoded(media_type: str, message: Any) -> bytes:

@@ -85,19 +85,24 @@ def read_token(path: Path) -> str:
 
 
 def make_token(path: Path) -> str:
-    """The token in a file, which is made, 0600, if there is none. Raises ConfigError."""
-    with suppress(FileExistsError):
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with open(descriptor, "w", encoding="ascii") as file:  # noqa: PTH123  a descriptor
-                file.write(secrets.token_urlsafe(32) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            sync_folder(path.parent)
-        except FileExistsError:
-            raise
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be made: {error.strerror}") from None
+    """The token in a file, which is made, 0600, if there is none. Raises ConfigError.
+
+    It gets its name when it is whole: an agent that is killed meanwhile leaves no half of one.
+    """
+    if path.exists():
+        return read_token(path)
+    temporary = path.with_name(f"{path.name}.new")
+    try:
+        temporary.unlink(missing_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "w", encoding="ascii") as file:  # noqa: PTH123  a descriptor
+            file.write(secrets.token_urlsafe(32) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be made: {error.strerror}") from None
     return read_token(path)
 
 

@@ -42,6 +42,13 @@ async def serve(listening: Listening, backend: Backend, *, token: str, body_byte
     loading = trio.Lock()
     open_connections = 0
 
+    async def converse(stream: trio.SocketStream) -> None:
+        async with loading:
+            if not conversing:
+                make = partial(_conversing, listening, backend, token, body_bytes_max)
+                conversing.append(await trio.to_thread.run_sync(make))
+        await conversing[0](stream)
+
     async def handle(stream: trio.SocketStream) -> None:
         nonlocal open_connections
         if open_connections >= CONNECTIONS_MAX:
@@ -49,11 +56,7 @@ async def serve(listening: Listening, backend: Backend, *, token: str, body_byte
             return
         open_connections += 1
         try:
-            async with loading:
-                if not conversing:
-                    make = partial(_conversing, listening, backend, token, body_bytes_max)
-                    conversing.append(await trio.to_thread.run_sync(make))
-            await _contained(conversing[0], stream)
+            await _contained(converse, stream)
         finally:
             open_connections -= 1
             with trio.move_on_after(1) as scope:
@@ -105,7 +108,8 @@ def _conversing(
     config.read_timeout = READ_TIMEOUT_S
     config.h11_max_incomplete_size = HEAD_BYTES_MAX
     config.h2_max_header_list_size = HEAD_BYTES_MAX
-    config.h2_max_concurrent_streams = CONNECTIONS_MAX
+    # One request at a time, as in HTTP/1: bodies are held in memory, so connections bound them.
+    config.h2_max_concurrent_streams = 1
     app: ASGIApp = Guard(
         make_app(backend), token=token, hosts=listening.hosts, body_bytes_max=body_bytes_max
     )

@@ -2,9 +2,10 @@
 
 Theory of operation. Inference runs in a thread of its own with an interpreter of its own, so it
 waits neither for trio nor for training. What answers is a snapshot: the parameters that the core
-serves, with their round, hash and the head of the feed, taken together on the trio thread whenever
-the core serves another vector. It outlives the core: while the store fails, or the agent asks its
-neighbours after a restart of its core, the last snapshot goes on answering.
+serves, with their round, hash and the head of the feed, taken together with the first question
+after the core serves another vector and is at rest; until then the last snapshot answers. It
+outlives the core: while the store fails, or the agent asks its neighbours after a restart of its
+core, the last snapshot goes on answering.
 """
 
 from __future__ import annotations
@@ -131,15 +132,13 @@ class NodeBackend:
             if known is None:
                 raise NotReadyError(f"the agent cannot answer yet: {self._node.life.state}")
             return known
-        core = runtime.core
-        served = core.served
-        if known is not None and known.served is served:
+        if known is not None and (known.served is runtime.core.served or runtime.at_rest.locked()):
             return known
-        kept = runtime.kept
+        async with runtime.at_rest:  # else its parts may be of different rounds
+            served, round_, kept = runtime.core.served, runtime.core.round, runtime.kept
         head = None
         if kept is not None:
             head = (kept.header.incarnation, kept.header.seq, kept.entry_hash)
-        round_ = core.round
         model = self._node.means.learning.learner.model_sha256
         swarm = self._node.device.genesis.swarm_id
         replica = await trio.to_thread.run_sync(replica_hash, served)

@@ -1,16 +1,22 @@
 """One connection of the local API, as the HTTP server sees it.
 
 hypercorn keeps the tasks of a connection until the keep-alive time is over, also when the client
-has left, and may close a stream while it is written to. So it gets this in place of a stream: `run`
-ends what serves the connection as soon as nothing more can come of it, and writing to a stream that
-is being closed is what hypercorn knows how to take: a broken connection.
+has left, may close a stream while it is written to, and shields writing from being cancelled: a
+client that reads nothing would hold its place, and the agent that wants to end, for ever. So it
+gets this in place of a stream: `run` ends what serves the connection as soon as nothing more can
+come of it and closes the socket under what still writes; that, and a client that takes nothing for
+`WRITE_TIMEOUT_S`, is what hypercorn knows how to take: a broken connection.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import trio
+
+WRITE_TIMEOUT_S: Final = 60.0
+_PART_BYTES: Final = 1 << 16
 
 
 class Connection:
@@ -26,7 +32,10 @@ class Connection:
         async with trio.open_nursery() as nursery:
 
             async def end() -> None:
-                await self._ended.wait()
+                try:
+                    await self._ended.wait()
+                finally:
+                    self.socket.close()
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(end)
@@ -45,11 +54,16 @@ class Connection:
         return received
 
     async def send_all(self, data: bytes) -> None:
-        """As of a stream; BrokenResourceError also while it is being closed."""
+        """As of a stream; BrokenResourceError also while it is being closed, or nobody reads."""
         try:
-            await self._stream.send_all(data)
+            for start in range(0, len(data), _PART_BYTES):
+                with trio.fail_after(WRITE_TIMEOUT_S):
+                    await self._stream.send_all(data[start : start + _PART_BYTES])
         except trio.BusyResourceError:
             raise trio.BrokenResourceError("the connection is being closed") from None
+        except trio.TooSlowError:
+            self._ended.set()
+            raise trio.BrokenResourceError("the client does not read") from None
 
     async def send_eof(self) -> None:
         """As of a stream."""

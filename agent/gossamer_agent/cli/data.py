@@ -88,8 +88,8 @@ def import_(file: Path, label: str | None) -> None:
     """Add the samples of FILE to those that the device here learns from.
 
     They go into the device's reservoir, data.sqlite3, which is bounded; a running agent learns from
-    them in its next round. Copies of what is there are left out. One sample in ten is only measured
-    with, always the same ones.
+    them in its next round. Copies of what is there are left out, and rows that FILE keeps apart by
+    is_test. One sample in ten is only measured with, always the same ones.
 
     \b
     Example:
@@ -101,29 +101,15 @@ def import_(file: Path, label: str | None) -> None:
         gather_intake,
         layout_of,
         open_reservoir,
+        take_file,
     )
-    from gossamer_agent.data.loading import load_device_data, load_file  # noqa: PLC0415
-    from gossamer_agent.errors import DataError  # noqa: PLC0415
+    from gossamer_agent.data.loading import load_device_data  # noqa: PLC0415
 
     device, contract = _device_here(folder_here(click.get_current_context()))
-    settings = device.config.data
-    layout = layout_of(settings, contract)
-    if label is not None:
-        layout = replace(layout, label=label)
-    loaded = load_file(file, layout, rows_min=1)
-    if loaded.words and not settings.labels:
-        raise DataError(
-            f"{file}: its labels are words; set labels in [data] of config.toml, so that they mean"
-            " the same on all devices"
-        )
-    _fits(file, loaded, contract)
-    own = load_device_data(device.data_path, device.test_path, layout_of(settings, contract))
+    layout = layout_of(device.config.data, contract)
+    own = load_device_data(device.data_path, device.test_path, layout)
     intake = gather_intake(device, contract, own, None)
-    try:
-        samples = intake.schema.labelled(loaded.samples.x, loaded.samples.y)
-    except DataError as error:
-        raise DataError(f"{file}: {error}") from None
-    added = intake.take(samples, f"file {file.name}")
+    added = take_file(file, layout if label is None else replace(layout, label=label), intake)
     intake.close()
     reservoir = open_reservoir(device, contract)
     kept = reservoir.kept()

@@ -43,8 +43,8 @@ Example:
     "--model",
     default="mlp",
     show_default=True,
-    help="softmax, mlp, mlp-wide, synthetic, a trainable .tflite file, flower:MODULE:NAME, or"
-    " process:COMMAND.",
+    help="A name of gossamer model list, synthetic, a trainable .tflite file, flower:MODULE:NAME,"
+    " or process:COMMAND.",
 )
 @device_options
 @click.option(

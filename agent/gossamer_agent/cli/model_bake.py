@@ -35,9 +35,10 @@ def bake(weights: Path, reference: str | None, out: Path, passphrase_file: Path 
     """Freeze WEIGHTS into an ordinary .tflite that only answers, for other programs.
 
     WEIGHTS is a file (.npz with an array weights or params, .npy, .tflite-weights), or the folder
-    of a device: then what it answers with is taken, its personal layers included. The new file has
-    one signature, infer(x), and gives the same bits as the trainable model. Needs the extra
-    authoring, not TensorFlow.
+    of a device: then what it answers with is taken, its personal layers included; with combine =
+    "adam" or "yogi", whose steps no log holds, what it published last. The new file has one
+    signature, infer(x), and gives the same bits as the trainable model. Needs the extra authoring,
+    not TensorFlow.
 
     \b
     Examples:

@@ -12,6 +12,7 @@ from gossamer_agent.device.folder import Device
 from gossamer_agent.learner import Vector
 from gossamer_agent.models import load_learner
 from gossamer_agent.policy import Policy
+from gossamer_agent.training.combining import REPLACE
 from gossamer_agent.training.ditto import DittoLearner
 from gossamer_agent.training.own import own_learner, state_file
 from gossamer_agent.training.personal import PersonalLearner
@@ -29,16 +30,24 @@ class ServedWeights:
 def served_weights(folder: Path, passphrase_file: Path | None) -> ServedWeights:
     """The newest merge of the device's log, and what is personal put in its place.
 
-    Where the inputs of that merge are not at hand any more, the parameters that the device
-    published last. Raises AgentError for a folder that is none, or cannot be read.
+    Where the inputs of that merge are not at hand any more, and where the device takes steps
+    towards its merges, which no log holds: the parameters that it published last. Raises
+    AgentError for a folder that is none, or cannot be read.
     """
     device = open_here(folder, passphrase_file)
+    combine = device.config.learning.combine
     with gathered(
         folder, peers=(), model=device.model, keys=None, passphrase_file=passphrase_file
     ) as case:
         told = counterfactual(case.events(case.logs[-1]), case.replicas, case.terms, ())
     if told.round == 0:
         line = f"{folder}: has merged nothing yet; its own parameters are taken"
+        shared = told.replica.was
+    elif combine != REPLACE:
+        line = (
+            f'{folder}: combine = "{combine}" answers with steps that no log holds;'
+            " the parameters that it published last are taken"
+        )
         shared = told.replica.was
     elif told.served is told.replica:
         line = f"{folder}: the inputs of its last merge are gone; its own parameters are taken"

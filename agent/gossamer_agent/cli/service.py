@@ -51,9 +51,9 @@ def install(
 ) -> None:
     """Install the unit of this device, start it now and at every boot.
 
-    Install again after `config.toml`, the profile or the place of the program changed. A service of
-    your own user (--user) runs while you are logged in; `loginctl enable-linger` lets it start at
-    boot.
+    Install again after `config.toml`, the profile or the place of the program changed: it restarts
+    the service. A service of your own user (--user) runs while you are logged in; `loginctl
+    enable-linger` lets it start at boot.
     """
     from gossamer_agent.service.plan import plan_unit  # noqa: PLC0415
     from gossamer_agent.service.systemd import ServiceError  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""The profile's `threads`: how many numpy's linear algebra may use."""
+"""The profile's `threads`: how many OpenMP and MKL may use, for learners of the owner's own."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from gossamer_agent.device.folder import Device
 
-VARIABLES: Final = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+VARIABLES: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def limit_threads(device: Device) -> None:
-    """Bound the threads of numpy, unless the environment says something. Raises ConfigError.
+    """Bound the threads of such libraries, unless the environment does. Raises ConfigError.
 
-    Call it before numpy is imported, which reads the environment once. The TFLite runtime always
-    has one thread: more of them make small models slower, on a busy machine a thousand times.
+    Call it before one is loaded, as they read the environment once. The BLAS of numpy (see `main`)
+    and the TFLite runtime always have one thread: more of them make small models slower, on a busy
+    machine a thousand times.
     """
     from gossamer_agent.profile import load_profile  # noqa: PLC0415
 

@@ -57,13 +57,16 @@ def existing_file(reference: str, allowed: str) -> Path:
     return path
 
 
-def read_columns(name: str, path: Path, wanted: Collection[str]) -> Columns:
+def read_columns(
+    name: str, path: Path, wanted: Collection[str], bytes_max: int = ARRAYS_BYTES_MAX
+) -> Columns:
     """The arrays of the .npz file at `path` that are `wanted`; `x` and `y` must be there.
 
-    name: what the user called the file. Python objects are never loaded. Raises DataError.
+    name: what the user called the file; bytes_max: of these arrays. Python objects are never
+    loaded. Raises DataError.
     """
     try:
-        columns = _load_arrays(name, path, wanted)
+        columns = _load_arrays(name, path, wanted, bytes_max)
     except DataError:
         raise
     except MemoryError:
@@ -85,16 +88,16 @@ def read_columns(name: str, path: Path, wanted: Collection[str]) -> Columns:
     return columns
 
 
-def _load_arrays(name: str, path: Path, wanted: Collection[str]) -> Columns:
+def _load_arrays(name: str, path: Path, wanted: Collection[str], bytes_max: int) -> Columns:
     if not zipfile.is_zipfile(path):
         raise DataError(f"data set {name!r}: {_NOT_READABLE}; make one with numpy.savez_compressed")
     with zipfile.ZipFile(path) as archive:
         members = [m for m in archive.infolist() if m.filename.removesuffix(".npy") in wanted]
         size = sum(member.file_size for member in members)
-    if size > ARRAYS_BYTES_MAX:
+    if size > bytes_max:
         raise DataError(
             f"data set {name!r}: unpacks to {size >> 20} MiB; "
-            f"at most {ARRAYS_BYTES_MAX >> 20} MiB are read"
+            f"at most {bytes_max >> 20} MiB are read"
         )
     with np.load(path, allow_pickle=False) as archive:
         return {column: np.asarray(archive[column]) for column in wanted if column in archive.files}

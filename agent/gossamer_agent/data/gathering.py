@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from gossamer_agent.data.holdout import holdout_key, split_by_hash
 from gossamer_agent.data.intake import Intake, Split
 from gossamer_agent.data.layout import Layout, parse_shape
 from gossamer_agent.data.loading import DeviceData, load_file
-from gossamer_agent.data.reservoir import FILE_NAME, Reservoir
+from gossamer_agent.data.reservoir import FILE_NAME, Added, Reservoir
 from gossamer_agent.data.schema import is_regression, learn_schema
 from gossamer_agent.errors import ConfigError, DataError
 
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from gossamer_agent.data.schema import Schema
     from gossamer_agent.device.config import DataSettings
     from gossamer_agent.device.folder import Device
+
+FILE_TIMES_MAX: Final = 4
+FILE_BYTES_MIN: Final = 16 << 20
+"""Files that arrive may be so large whatever the reservoir holds, for one sample can be."""
 
 
 def layout_of(settings: DataSettings, contract: Contract) -> Layout:
@@ -86,11 +90,23 @@ def open_reservoir(device: Device, contract: Contract) -> Reservoir:
     )
 
 
-def take_file(path: Path, layout: Layout, intake: Intake) -> None:
-    """Read a file that was put into the watched folder. Raises DataError, StoreError."""
-    loaded = load_file(path, layout, rows_min=1)
+def take_file(path: Path, layout: Layout, intake: Intake) -> Added:
+    """Keep the samples of a file, but for those that its `is_test` keeps apart.
+
+    Label words mean what they mean in the device's own data. A file of several times what the
+    reservoir holds is refused: most of it would be thrown away. Raises DataError, StoreError.
+    """
+    words = intake.schema.words
+    bytes_max = max(intake.bytes_max * FILE_TIMES_MAX, FILE_BYTES_MIN)
+    loaded = load_file(path, layout.with_words(words), rows_min=1, bytes_max=bytes_max)
+    if loaded.words and not words:
+        raise DataError(
+            f"{path}: its labels are words; set labels in [data] of config.toml, so that they mean"
+            " the same on all devices"
+        )
     try:
-        samples = intake.schema.labelled(loaded.samples.x, loaded.samples.y)
+        loaded.training.check(intake.schema.contract)
+        samples = intake.schema.labelled(loaded.training.x, loaded.training.y)
     except DataError as error:
-        raise DataError(f"{path.name}: {error}") from None
-    intake.take(samples, f"file {path.name}")
+        raise DataError(f"{path}: {error}") from None
+    return intake.take(samples, f"file {path.name}")

@@ -44,7 +44,8 @@ class Intake:
         self.counts: Counter[str] = Counter(taken=0, duplicates=0, refused=0)
         self.trouble: str | None = None
         self._reservoir = reservoir
-        self._lock = Lock()
+        self._lock = Lock()  # held for moments only: the status is made on the event loop
+        self._reading = Lock()  # held while the disk is read
         self._present = own
         self._version = (0, 0)
         self._kept = Kept()
@@ -54,15 +55,21 @@ class Intake:
         self._judged = 0
         self._noticed = 0
 
+    @property
+    def bytes_max(self) -> int:
+        """What the reservoir may hold."""
+        return self._reservoir.bytes_max
+
     def present(self) -> Split:
         """All samples there are now; the file's own, the same object, while nothing arrived."""
-        with self._lock:
+        with self._reading:
             try:
                 version = self._reservoir.version()
                 if version != self._version:
-                    self._present = self._joined(*self._reservoir.samples())
-                    self._kept = self._reservoir.kept()
-                    self._version = version
+                    present = self._joined(*self._reservoir.samples())
+                    kept = self._reservoir.kept()
+                    with self._lock:
+                        self._present, self._kept, self._version = present, kept, version
                 self.trouble = None
             except StoreError as error:
                 self.trouble = str(error)

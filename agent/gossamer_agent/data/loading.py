@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gossamer_agent.data.arrays import (
+    ARRAYS_BYTES_MAX,
     check_is_test,
     check_x,
     check_y,
@@ -54,6 +55,13 @@ class Loaded:
     words: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
 
+    @property
+    def training(self) -> Samples:
+        """The samples that `is_test` does not keep apart."""
+        if self.is_test is None:
+            return self.samples
+        return self.samples.take(np.flatnonzero(~self.is_test))
+
 
 def load_device_data(
     data: str | Path, test: str | Path | None = None, layout: Layout | None = None
@@ -67,9 +75,8 @@ def load_device_data(
     layout = layout or Layout()
     own = load_file(data, layout)
     layout = layout.with_words(own.words)
-    apart = own.is_test
-    training = own.samples if apart is None else own.samples.take(np.flatnonzero(~apart))
-    measured, kept, warnings = own.samples, apart, own.warnings
+    training = own.training
+    measured, kept, warnings = own.samples, own.is_test, own.warnings
     if test is not None:
         other = load_file(test, layout)
         measured, kept, warnings = other.samples, other.is_test, warnings + other.warnings
@@ -79,26 +86,33 @@ def load_device_data(
     return DeviceData(training, rows, warnings, own.words, own.features)
 
 
-def load_file(file: str | Path, layout: Layout, rows_min: int | None = None) -> Loaded:
-    """The samples of one file. rows_min: fewer are refused; None: as many as learning needs."""
+def load_file(
+    file: str | Path,
+    layout: Layout,
+    rows_min: int | None = None,
+    bytes_max: int = ARRAYS_BYTES_MAX,
+) -> Loaded:
+    """The samples of one file. rows_min: fewer are refused; None: as many as learning needs.
+    bytes_max: larger ones are refused before they are read.
+    """
     name = str(file)
     path = existing_file(name, _ALLOWED)
     if path.suffix.lower() in TABLES:
-        table = _read_table(name, path, layout)
+        table = _read_table(name, path, layout, bytes_max)
         x, warnings = check_x(name, table.x, rows_min=rows_min)
         is_test = check_is_test(name, table.is_test, len(x))
         return Loaded(Samples(x, table.y), is_test, warnings, table.words, table.features)
-    columns = read_columns(name, path, ("x", "y", "is_test"))
+    columns = read_columns(name, path, ("x", "y", "is_test"), bytes_max)
     x, warnings = check_x(name, columns["x"], rows_min=rows_min)
     y = check_y(name, columns["y"], len(x))
     return Loaded(Samples(x, y), check_is_test(name, columns.get("is_test"), len(x)), warnings)
 
 
-def _read_table(name: str, path: Path, layout: Layout) -> Table:
+def _read_table(name: str, path: Path, layout: Layout, bytes_max: int) -> Table:
     if path.suffix.lower() == ".parquet":
         from gossamer_agent.data.parquet import read_parquet  # noqa: PLC0415  an extra
 
-        return read_parquet(name, path, layout)
-    from gossamer_agent.data.tabular import read_csv  # noqa: PLC0415
+        return read_parquet(name, path, layout, bytes_max)
+    from gossamer_agent.data.tabular import TEXT_BYTES_MAX, read_csv  # noqa: PLC0415
 
-    return read_csv(name, path, layout)
+    return read_csv(name, path, layout, min(bytes_max, TEXT_BYTES_MAX))

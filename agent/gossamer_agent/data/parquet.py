@@ -7,14 +7,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from gossamer_agent.data.arrays import ARRAYS_BYTES_MAX
 from gossamer_agent.data.layout import Chosen, Layout, Table, choose_columns, number_labels
 from gossamer_agent.errors import DataError
 
 _NO_PYARROW: Final = "needs pyarrow: pip install 'gossamer[parquet]', or save it as CSV"
 
 
-def read_parquet(name: str, path: Path, layout: Layout) -> Table:
+def read_parquet(name: str, path: Path, layout: Layout, bytes_max: int) -> Table:
     """As `tabular.read_csv`; lines are rows, counted from 1."""
     try:
         from pyarrow import ArrowException  # noqa: PLC0415
@@ -26,17 +25,17 @@ def read_parquet(name: str, path: Path, layout: Layout) -> Table:
             header = list(file.schema_arrow.names)
             chosen = choose_columns(name, header, layout)
             rows = file.metadata.num_rows
-            if rows * len(chosen.features) * 4 > ARRAYS_BYTES_MAX:
+            if rows * len(chosen.features) * 4 > bytes_max:
                 raise DataError(
-                    f"data set {name!r}: {rows} rows are more than {ARRAYS_BYTES_MAX >> 20} MiB"
+                    f"data set {name!r}: {rows} rows are more than {bytes_max >> 20} MiB"
                 )
             wanted = [*chosen.features, *chosen.labels]
             wanted += [] if chosen.is_test is None else [chosen.is_test]
             table = file.read(columns=[header[place] for place in wanted])
-    except (ArrowException, OSError, ValueError) as error:
+            return _table(name, table, header, chosen, layout)
+    except (ArrowException, OSError, ValueError, OverflowError, KeyError) as error:
         reason = str(error).partition("\n")[0]
         raise DataError(f"data set {name!r}: is no readable Parquet file ({reason:.80})") from None
-    return _table(name, table, header, chosen, layout)
 
 
 def _table(name: str, table: Any, header: list[str], chosen: Chosen, layout: Layout) -> Table:

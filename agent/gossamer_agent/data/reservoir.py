@@ -2,7 +2,8 @@
 
 Theory of operation. A row is one sample: its values as little-endian float32, its label, and the
 keyed digest that tells copies and decides whether it is held out. Rows are added in transactions,
-each of which also removes what no longer fits, so the file never grows beyond its bounds; a killed
+which also remove what no longer fits every few rows, so that the file, whose pages are used again,
+never grows far beyond its bounds, however much comes at once; a killed
 process loses nothing that was confirmed, a power cut at most the newest seconds
 (synchronous=NORMAL: samples can be measured again, worn flash stays worn). Several processes may
 use the file: `gossamer data import` adds to it beside a running agent.
@@ -17,6 +18,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from threading import Lock
 from typing import Final
@@ -33,6 +35,8 @@ from gossamer_agent.learner import Samples
 FILE_NAME: Final = "data.sqlite3"
 _FORMAT: Final = 1
 _ROW_OVERHEAD_BYTES: Final = 96
+_STEPS: Final = 8
+"""A full reservoir is trimmed after each eighth of it that is added."""
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS samples (
@@ -86,6 +90,7 @@ class Reservoir:
         outputs = contract.classes if is_regression(contract) else 1
         row_bytes = 4 * (values + outputs) + _ROW_OVERHEAD_BYTES
         self.rows_max = max(min(rows_max, bytes_max // row_bytes), 1)
+        self.bytes_max = bytes_max
         self.path = path
         self._contract = contract
         self._key = key
@@ -97,16 +102,21 @@ class Reservoir:
     def add(self, samples: Samples, source: str) -> Added:
         """Take what is new and remove what no longer fits, as one transaction."""
         hashed = digests(samples, self._key)
-        rows = self._rows(samples, hashed, source[:64])
+        # A file's name may be no text; SQLite takes text alone.
+        source = source.encode("utf-8", "backslashreplace").decode()[:64]
+        rows = self._rows(samples, hashed, source)
+        step = max(self.rows_max // _STEPS, 1)
+        taken = removed = 0
         with self._lock, self._reporting("write") as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
-                taken = connection.executemany(
-                    "INSERT OR IGNORE INTO samples (digest, held, label, y, x, source)"
-                    " VALUES (?, ?, ?, ?, ?, ?)",
-                    rows,
-                ).rowcount
-                removed = self._trim(connection)
+                for _ in range(0, len(hashed), step):
+                    taken += connection.executemany(
+                        "INSERT OR IGNORE INTO samples (digest, held, label, y, x, source)"
+                        " VALUES (?, ?, ?, ?, ?, ?)",
+                        islice(rows, step),
+                    ).rowcount
+                    removed += self._trim(connection)
             except BaseException:
                 connection.execute("ROLLBACK")
                 raise
@@ -156,9 +166,7 @@ class Reservoir:
     def close(self) -> None:
         """Close the file; it opens again when it is used."""
         with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
+            self._forget()
 
     # Rows ----------------------------------------------------------------------------------------
 
@@ -184,7 +192,7 @@ class Reservoir:
                 x.reshape(len(rows), *self._contract.input_shape), y.reshape(len(rows), *outputs)
             )
             samples.check(self._contract)
-        except (ValueError, DataError) as error:
+        except (ValueError, TypeError, DataError) as error:
             raise StoreError(f"{self.path}: is damaged ({error}); move it away") from None
         return samples
 
@@ -214,15 +222,20 @@ class Reservoir:
     @contextmanager
     def _reporting(self, what: str) -> Iterator[sqlite3.Connection]:
         try:
+            if self._connection is not None and not self.path.exists():
+                self._forget()  # moved away: what is added now belongs into a new file
             if self._connection is None:
                 self._connection = self._opened()
+                self._changes += 1  # of another handle, data_version says nothing
             yield self._connection
-        except sqlite3.Error as error:
-            # A handle that failed may be dead; the next call opens the file anew.
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
+        except (sqlite3.Error, OSError) as error:
+            self._forget()  # a handle that failed may be dead; the next call opens the file anew
             raise StoreError(f"{self.path}: cannot {what}: {error}") from None
+
+    def _forget(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def _opened(self) -> sqlite3.Connection:
         # Others must not read samples, not even for a moment.

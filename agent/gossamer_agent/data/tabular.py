@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterator
-from io import StringIO
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Final
 
@@ -23,9 +23,9 @@ _FLOAT32_MAX: Final = float(np.finfo(np.float32).max)
 _TRUTHS: Final = {"0": 0, "1": 1, "false": 0, "true": 1}
 
 
-def read_csv(name: str, path: Path, layout: Layout) -> Table:
+def read_csv(name: str, path: Path, layout: Layout, bytes_max: int = TEXT_BYTES_MAX) -> Table:
     """The samples of the file at `path`, which the user calls `name`. Raises DataError."""
-    rows = _lines(name, path)
+    rows = _lines(name, path, bytes_max)
     try:
         _, header = next(rows)
     except StopIteration:
@@ -103,12 +103,13 @@ def _truth(name: str, line: int, text: str) -> int:
     return found
 
 
-def _lines(name: str, path: Path) -> Iterator[tuple[int, list[str]]]:
+def _lines(name: str, path: Path, bytes_max: int) -> Iterator[tuple[int, list[str]]]:
     """Line number and fields of each line that is not blank, the header first."""
-    text = read_text(name, path)
-    first = text.partition("\n")[0]
+    raw = _read_utf8(name, path, bytes_max)
+    first = raw[: 1 << 20].partition(b"\n")[0].decode("utf-8-sig", "ignore")
     delimiter = max(",;\t", key=first.count)
-    reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    text = TextIOWrapper(BytesIO(raw), "utf-8-sig", newline="")  # a StringIO takes four times that
+    reader = csv.reader(text, delimiter=delimiter, strict=True)
     try:
         for row in reader:
             if row and not (len(row) == 1 and not row[0].strip()):
@@ -117,17 +118,18 @@ def _lines(name: str, path: Path) -> Iterator[tuple[int, list[str]]]:
         raise DataError(f"data set {name!r}: line {reader.line_num}: {error}") from None
 
 
-def read_text(name: str, path: Path) -> str:
-    """The text of a file of bounded size. Raises DataError."""
+def _read_utf8(name: str, path: Path, bytes_max: int) -> bytes:
+    """The text of a file of bounded size, checked. Raises DataError."""
     try:
         with path.open("rb") as file:
-            raw = file.read(TEXT_BYTES_MAX + 1)
+            raw = file.read(bytes_max + 1)
     except OSError as error:
         raise DataError(f"data set {name!r}: cannot be read: {error.strerror}") from None
-    if len(raw) > TEXT_BYTES_MAX:
-        raise DataError(f"data set {name!r}: is larger than {TEXT_BYTES_MAX >> 20} MiB")
+    if len(raw) > bytes_max:
+        raise DataError(f"data set {name!r}: is larger than {bytes_max >> 20} MiB")
     try:
-        return raw.decode("utf-8-sig")
+        raw.decode()
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise DataError(f"data set {name!r}: line {line}: is not UTF-8 text") from None
+    return raw

@@ -54,13 +54,22 @@ def set_up_log(stream: TextIO, *, as_json: bool, level: Level) -> EventLog:
     if as_json:
         before.append(structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"))
     rendered: Processor = _as_json() if as_json else _as_sentence
-    prefixed: list[Processor] = [_with_priority] if _UNDER_JOURNAL in os.environ else []
+    prefixed: list[Processor] = [_with_priority] if _is_journal(stream) else []
     _redirect_logging(stream, before, [rendered, *prefixed], level)
     return EventLog(
         structlog.PrintLogger(stream),
         processors=[_above(level), *before, rendered, *prefixed],
         context={},
     )
+
+
+def _is_journal(stream: TextIO) -> bool:
+    """Whether the journal reads `stream`. Terminals inherit the variable, too (systemd.exec(5))."""
+    try:
+        found = os.fstat(stream.fileno())
+    except (OSError, ValueError):  # not a file
+        return False
+    return os.environ.get(_UNDER_JOURNAL) == f"{found.st_dev}:{found.st_ino}"
 
 
 def _above(lowest: Level) -> Processor:

@@ -2,7 +2,7 @@
 
 The definition, which docs/models.md gives with examples, so that other languages can follow it:
 
-1. The text is put into lower case (Unicode's simple rules, Python's str.lower).
+1. The text is put into lower case (Unicode's full rules, Python's str.lower).
 2. Tokens are the longest runs of the letters a-z, the signs pound, dollar and apostrophe, and the
    longest runs of the digits 0-9. All else only separates.
 3. A run of digits becomes "<numN>", N its length, at most 6: what a number is matters less than

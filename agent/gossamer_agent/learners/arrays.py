@@ -94,7 +94,15 @@ def _arrays(given: object) -> list[npt.NDArray[Any]]:
         raise ModelError(f"parameters must be a list of arrays, not {type(given).__name__}")
     if len(given) > ARRAYS_MAX:
         raise ModelError(f"{len(given)} arrays are more than {ARRAYS_MAX}")
-    return [np.asarray(array) for array in given]
+    return [_array(number, array) for number, array in enumerate(given)]
+
+
+def _array(number: int, given: object) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(given)
+    except Exception as error:
+        # Lists of unequal rows, tensors on another device: each kind has an exception of its own.
+        raise ModelError(f"array {number} cannot be read: {error}") from None
 
 
 def _is_carried(number: int, array: npt.NDArray[Any]) -> bool:

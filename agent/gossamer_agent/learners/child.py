@@ -157,7 +157,9 @@ def _end(process: subprocess.Popen[bytes], echo: _Echo) -> None:
     _wait_for(process.pid)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    # Whom we may not kill (a command such as sudo) is not waited for.
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_GRACE_S)
     process.stdout.close()
     echo.join(_GRACE_S)
 

@@ -100,8 +100,8 @@ class FlowerLearner:
     ) -> Trained:
         """One `fit`. settings reach the client in its `config`, and it may ignore them.
 
-        The loss is what the client reports as "loss" or "train_loss", else that of `evaluate`
-        before. Raises DivergedError too.
+        The loss is what the client reports as "loss" or "train_loss", NaN where it reports none.
+        Raises DivergedError too.
         """
         check_params(self._contract, params)
         config = _config(settings)
@@ -114,7 +114,8 @@ class FlowerLearner:
         except ModelError as error:
             raise self._wrong(f"fit: {error}") from None
         check_trained(vector, self._contract.bound)
-        return Trained(vector, _reported(metrics, ("loss", "train_loss")) or 0.0)
+        loss = _reported(metrics, ("loss", "train_loss"))
+        return Trained(vector, math.nan if loss is None else loss)
 
     def evaluate(self, params: Vector, data: Samples) -> Score:  # noqa: ARG002  as in `train`
         """The client's own `evaluate`. accuracy: NaN where it reports none.
@@ -162,7 +163,7 @@ class FlowerLearner:
         try:
             # An evaluation that failed must not look like a good one.
             value, count = float(loss), int(samples)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise self._wrong(f"evaluate gives the loss {loss!r:.40} of {samples!r:.40}") from None
         if accuracy is not None and not 0 <= accuracy <= 1:
             raise self._wrong(f"evaluate gives an accuracy of {accuracy:g}; it must be 0 to 1")
@@ -175,7 +176,7 @@ class FlowerLearner:
         """Call the owner's code; whatever it raises is its own fault and told in one line."""
         try:
             return call(*args, **named)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # sys.exit() would end the agent without a word
             traceback.print_exc()
             raise self._wrong(f"{what} raised {type(error).__name__}: {error}") from error
 
@@ -204,7 +205,7 @@ def _load(reference: FlowerReference, wrong: Callable[[str], ModelError]) -> Cal
             where = reference.folder or "the Python path"
             raise wrong(f"there is no module {error.name} in {where}") from None
         raise wrong(f"its module needs {error.name}, which is not installed here") from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # of a script, too, that parses a command line
         traceback.print_exc()
         raise wrong(f"importing it raised {type(error).__name__}: {error}") from error
     named = getattr(module, reference.attribute, None)

@@ -166,7 +166,11 @@ def parse_train(raw: bytes, contract: Contract) -> Trained:
 
 
 def parse_evaluate(raw: bytes, samples: int) -> Score:
-    """`[5, loss, accuracy]`, and for a regression the loss of a blind guess as a third."""
+    """`[5, loss, accuracy]`, and for a regression the loss of a blind guess as a third.
+
+    A loss that is NaN counts as infinite: parameters of peers can come to that, and it must not be
+    taken for a fault of the program.
+    """
     answer = _answer(raw, EVALUATE, 0)
     loss, accuracy = _exactly(answer[:2], 2)
     rest = answer[2:]
@@ -175,7 +179,8 @@ def parse_evaluate(raw: bytes, samples: int) -> Score:
     share = _number(accuracy, "accuracy")
     if not 0 <= share <= 1:
         raise NonsenseError(f"an accuracy of {share:g}")
-    score = Score(_number(loss, "loss"), share, samples)
+    failed = isinstance(loss, float) and math.isnan(loss)
+    score = Score(math.inf if failed else _number(loss, "loss"), share, samples)
     if not rest:
         return score
     return Score(score.loss, score.accuracy, samples, blind=_number(rest[0], "blind loss"))

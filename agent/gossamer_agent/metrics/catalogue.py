@@ -55,7 +55,11 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
         "Replicas in the merge of the last round, the own one included; 0: it learnt alone.",
         ("rule",),
     ),
-    Metric("gossamer_holdout_loss_nats", _G, "Loss on the hold-out data at the last merge."),
+    Metric(
+        "gossamer_holdout_loss",
+        _G,
+        "Loss on the hold-out data at the last merge: nats, or a regression's mean squared error.",
+    ),
     Metric(
         "gossamer_holdout_accuracy_ratio", _G, "Accuracy on the hold-out data at the last merge."
     ),
@@ -63,6 +67,13 @@ CATALOGUE: Final[tuple[Metric, ...]] = (
     Metric("gossamer_data_samples", _G, "Samples of the device, by use.", ("use",)),
     Metric("gossamer_data_taken_total", _C, "Samples that arrived while the agent ran."),
     Metric("gossamer_data_refused_total", _C, "Samples that arrived and could not be used."),
+    Metric(
+        "gossamer_data_drift_index",
+        _G,
+        "Population stability index of the feature that drifted most, once inputs suffice.",
+    ),
+    Metric("gossamer_data_drift_threshold", _G, "What it is compared with."),
+    Metric("gossamer_data_drifted_features", _G, "Features whose index is above it."),
     # Network
     Metric("gossamer_network_bytes_total", _C, "Bytes on the network.", ("direction",)),
     Metric("gossamer_network_frames_sent_total", _C, "Frames that links took."),

@@ -91,7 +91,7 @@ def _learning(scene: Scene) -> _Told:
     yield "gossamer_test_accuracy_ratio", (), last.accuracy
     for record in reversed(status.history):
         if record.holdout_loss is not None:
-            yield "gossamer_holdout_loss_nats", (), record.holdout_loss
+            yield "gossamer_holdout_loss", (), record.holdout_loss
             yield "gossamer_holdout_accuracy_ratio", (), record.holdout_accuracy
             return
 
@@ -104,6 +104,9 @@ def _data(scene: Scene) -> _Told:
     yield "gossamer_data_samples", ("held-out",), data.held
     yield "gossamer_data_taken_total", (), data.taken
     yield "gossamer_data_refused_total", (), data.refused
+    yield "gossamer_data_drift_index", (), data.drift
+    yield "gossamer_data_drift_threshold", (), data.drift_threshold
+    yield "gossamer_data_drifted_features", (), data.drifted
 
 
 def _network(scene: Scene) -> _Told:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
-from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -18,7 +17,6 @@ from prometheus_client.registry import Collector
 from gossamer_agent.metrics.catalogue import CATALOGUE, Kind
 from gossamer_agent.metrics.samples import Scene, samples
 from gossamer_agent.node.portrait import portray
-from gossamer_agent.profile import load_profile
 
 if TYPE_CHECKING:
     from gossamer_agent.node.node import Node
@@ -66,15 +64,9 @@ def _scene(node: Node) -> Scene:
         model=device.config.device.model,
         rule=means.swarm.policy.rule,
         profile=device.config.device.profile,
-        view_size=means.swarm.policy.view_size,
-        memory_bytes_max=_memory_bytes_max(device.profile),
+        view_size=means.swarm.view_size,
+        memory_bytes_max=means.memory_mb_max * 1_000_000,
         store_failures=node.life.store_failures,
         pauses_begun={str(kind): begun for kind, begun in pausing.begun.items()},
         flash_bytes=pausing.readings.flash_bytes,
     )
-
-
-@cache
-def _memory_bytes_max(profile: str) -> int:
-    """As the profile said when it was first asked for: the agent reads it once, too."""
-    return load_profile(profile).memory_mb_max * 1_000_000

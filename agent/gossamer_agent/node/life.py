@@ -206,7 +206,8 @@ class Life:
                 store.close()
         await self._await_turn()
         number = next_incarnation(own, self._control.membership.own_head_known())
-        begun = await trio.to_thread.run_sync(feeds.begin, self._means.folder, number)
+        with self.pulse.during(Work.OPENING, trio.current_time()):
+            begun = await trio.to_thread.run_sync(feeds.begin, self._means.folder, number)
         self._own = OwnFeed(incarnation=number, head=None)
         self._checked = True
         self._next_turn = trio.current_time() + INCARNATION_S

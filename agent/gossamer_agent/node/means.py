@@ -53,6 +53,7 @@ class Means:
     announce_interval_s: float
     rounds: int | None
     limits: DeviceLimits
+    memory_mb_max: int
     chance: Callable[[], np.random.Generator]
     intake: Intake
     warnings: tuple[str, ...] = ()
@@ -127,6 +128,7 @@ def gather(device: Device, roster: Roster, ring: EpochRing, *, rounds: int | Non
         announce_interval_s=announce,
         rounds=rounds,
         limits=effective_limits(profile, device.config),
+        memory_mb_max=profile.memory_mb_max,
         chance=lambda: _stream(settings.seed, "core"),
         intake=intake,
         warnings=(*data.warnings, *warnings, *too_small),

@@ -3,7 +3,8 @@ the core, and carries the budgets over restarts.
 
 What is decided, and why, is the business of `gossamer_agent.pauses`. Readings are taken before
 each round and every few seconds between, in a thread. The state of the budgets is saved lazily
-now and then, at each change, and at the end: a power cut may undo ten minutes of it.
+every ten minutes, when a hundredth of one (or 1 MB, if that is more) was spent, at each change, and
+at the end: whatever kills the agent, however often, undoes no more than that.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 
 CHECK_S: Final = 10.0
 SAVE_S: Final = 600.0
+SAVE_SHARE: Final = 0.01
+SAVE_BYTES: Final = 1_000_000
+"""Saved is what was spent, once it is both a hundredth of a budget and far more than a save costs
+(some blocks of 4 KiB): saves must not exhaust the budget of flash by themselves."""
 
 
 class Pausing:
@@ -61,7 +66,9 @@ class Pausing:
         self._wall = wall
         self._pacer = Pacer(interval_s)
         self._saved_s = float("-inf")
+        self._one_at_a_time = trio.Lock()
         self.governor = self._restored(limits)
+        self._saved = self.governor.spent()
 
     def attach(self, _: AgentCore) -> None:
         """A new core runs from now on; it knows of no pause."""
@@ -81,7 +88,7 @@ class Pausing:
             if runtime is not None:
                 for event in self._pacer.check(trio.current_time(), self.permissions):
                     await runtime.tell(event)
-            if trio.current_time() - self._saved_s >= SAVE_S:
+            if trio.current_time() - self._saved_s >= SAVE_S or self._spent_much():
                 await self._save()
 
     def save_now(self) -> None:
@@ -90,17 +97,29 @@ class Pausing:
             self._put()
 
     async def _look(self) -> None:
-        self.readings = await trio.to_thread.run_sync(self._sensors.read)
-        before = {pause.kind for pause in self.permissions.reasons}
-        self.permissions = self.governor.observe(trio.current_time(), self.readings)
+        # The older of two readings, seen last, would look like counters that began again at 0.
+        async with self._one_at_a_time:
+            self.readings = await trio.to_thread.run_sync(self._sensors.read)
+            before = {pause.kind for pause in self.permissions.reasons}
+            self.permissions = self.governor.observe(trio.current_time(), self.readings)
         now = {pause.kind for pause in self.permissions.reasons}
         for kind in now - before:
             self.begun[kind] += 1
         if now != before:
             await self._save()
 
+    def _spent_much(self) -> bool:
+        limits, now, saved = self.governor.limits, self.governor.spent(), self._saved
+        return any(
+            spent >= max(SAVE_SHARE * budget, SAVE_BYTES)
+            for spent, budget in (
+                (saved.network_level - now.network_level, limits.network_bytes_per_day),
+                (saved.flash_level - now.flash_level, limits.flash_bytes_per_day),
+            )
+        )
+
     async def _save(self) -> None:
-        self._saved_s = trio.current_time()
+        self._saved_s, self._saved = trio.current_time(), self.governor.spent()
         with suppress(
             StoreError
         ):  # the next one will do; who cannot write at all is told elsewhere

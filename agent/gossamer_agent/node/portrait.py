@@ -56,7 +56,7 @@ def portray(node: Node) -> AgentStatus:
         steward=device.is_steward,
         swarm=device.genesis.name,
         swarm_id=device.genesis.swarm_id.hex(),
-        state=_state(node),
+        state=state_of(node),
         pid=os.getpid(),
         uptime_s=trio.current_time() - node.begun_s,
         round=0 if core is None else core.round,
@@ -94,7 +94,7 @@ def portray(node: Node) -> AgentStatus:
     )
 
 
-def _state(node: Node) -> str:
+def state_of(node: Node) -> str:
     """What life says, unless it learns and the device shall rest."""
     state, reasons = node.life.state, node.pausing.permissions.reasons
     if state == LEARNING and reasons:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +17,8 @@ from gossamer_agent.errors import AgentError, StoreError
 
 if TYPE_CHECKING:
     from gossamer_agent.node.node import Node
+
+log = logging.getLogger("gossamer.api")
 
 LOOK_S: Final = 2.0
 
@@ -52,12 +55,16 @@ class Serving:
         except AgentError as error:
             self.troubles["api"] = f"no local API: {error}"
             return
-        await serve(
-            listening,
-            self.backend,
-            token=token,
-            body_bytes_max=int(settings.body_mb_max * (1 << 20)),
-        )
+        try:
+            await serve(
+                listening,
+                self.backend,
+                token=token,
+                body_bytes_max=int(settings.body_mb_max * (1 << 20)),
+            )
+        except* OSError:
+            log.exception("the local API ended")
+            self.troubles["api"] = "the local API ended; the log says why"
 
     async def _watch(self) -> None:
         node = self._node

@@ -82,6 +82,7 @@ class Sensors:
         """Charge of the emptiest battery of the device itself, and whether mains feeds it."""
         charges: list[float] = []
         mains: list[bool] = []
+        ports: list[bool] = []
         statuses: list[str] = []
         for supply in _glob(self._sys, "class/power_supply/*"):
             kind = _word(supply / "type")
@@ -95,7 +96,9 @@ class Sensors:
             elif kind == "Mains" or kind.startswith("USB"):
                 online = _number(supply / "online")
                 if online is not None:
-                    mains.append(online > 0)
+                    (mains if kind == "Mains" else ports).append(online > 0)
+        if statuses or any(ports):  # else: ports with nothing in them, of a board without a battery
+            mains += ports
         if any(mains):
             on_mains: bool | None = True
         elif mains or "Discharging" in statuses:

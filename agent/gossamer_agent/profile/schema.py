@@ -53,7 +53,7 @@ class Memory:
     pause_above_percent: float = number(
         1, 100, about="learning stops when programs wait for memory more of the time than this"
     )
-    resume_below_percent: float = number(0, 99, about="and goes on below this share")
+    resume_below_percent: float = number(0.1, 99, about="and goes on below this share")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +127,7 @@ class Profile:
         about="where missing keys come from: a name, or a path relative to this file",
     )
     figures: str = text(8, "estimate", "measured", about="whether speed was measured on the device")
-    threads: int = whole(1, 64, about="threads of numpy; the TFLite runtime always has one")
+    threads: int = whole(1, 64, about="cores that the service may use, and threads of own learners")
     memory_mb_max: int = whole(64, 1_048_576, about="megabytes of memory that the agent may use")
     batch_max: int = whole(1, 65_536, about="largest training batch")
     local_steps_max: int = whole(1, 10_000, about="most SGD steps in a round")

@@ -48,7 +48,8 @@ def plan_unit(folder: Path, *, user: bool, passphrase_file: Path | None) -> Unit
         memory_mb_max=profile.memory_mb_max,
         threads=profile.threads,
         devices=devices,
-        device_groups=tuple(sorted(_groups(devices))),
+        # A user's own manager cannot give groups; its services have those of the user.
+        device_groups=() if user else tuple(sorted(_groups(devices))),
         passphrase_file=None if passphrase_file is None else passphrase_file.resolve(),
     )
 

@@ -73,7 +73,9 @@ class Service:
             raise self._denied(error) from error
         self._call("daemon-reload")
         try:
-            self._call("enable", "--now", self.unit)
+            self._run("reset-failed", self.unit)  # who failed too often would be refused
+            self._call("enable", self.unit)
+            self._call("restart", self.unit)  # starts it, too; one that runs gets the new unit
         except ServiceError as error:
             raise ServiceError(
                 f"{error}; the unit is installed: see `gossamer service logs`, then install it"

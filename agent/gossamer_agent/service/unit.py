@@ -29,12 +29,11 @@ STOP_S: Final = 90
 HELPLESS: Final = (
     ExitCode.USAGE,
     ExitCode.DATA,
-    ExitCode.MODEL,
     ExitCode.LOG_BROKEN,
     ExitCode.CONFIG,
     ExitCode.MEMBERSHIP,
 )
-"""Ends that no restart can help."""
+"""Ends that no restart can help. A learner of the owner's own may work again, so MODEL is not."""
 CREDENTIAL: Final = "passphrase"
 
 _HIDDEN: Final = tuple(map(Path, ("/home", "/root", "/run/user", "/tmp", "/var/tmp")))  # noqa: S108
@@ -159,7 +158,7 @@ def _lines(settings: UnitSettings) -> Iterator[str]:
     yield "Restart=on-failure"
     yield "RestartSec=10"
     yield f"RestartPreventExitStatus={' '.join(str(int(code)) for code in HELPLESS)}"
-    yield "Environment=PYTHONDONTWRITEBYTECODE=1 OPENBLAS_NUM_THREADS=1"
+    yield "Environment=PYTHONDONTWRITEBYTECODE=1"
     yield ""
     yield "# Means: the profile's memory and cores."
     yield f"MemoryMax={settings.memory_mb_max * 1_000_000}"

@@ -13,6 +13,7 @@ from typing import Final
 import trio
 
 from gossamer_agent.node.node import Node
+from gossamer_agent.node.portrait import state_of
 from gossamer_agent.pulse import Bounds
 from gossamer_agent.service.notify import Notifier
 from gossamer_transport.errors import NetworkError
@@ -48,8 +49,8 @@ async def keep_informed(node: Node, notifier: Notifier) -> None:
 def _summary(node: Node) -> str:
     life, linked = node.life, len(node.outside.network.peers())
     if life.runtime is None:
-        return f"{life.state}; {linked} linked"
+        return f"{state_of(node)}; {linked} linked"
     return (
-        f"{life.state}; round {life.runtime.core.round},"
+        f"{state_of(node)}; round {life.runtime.core.round},"
         f" {len(life.followed())} followed, {linked} linked"
     )

@@ -12,8 +12,10 @@ and the next m is a step along it (Reddi et al., Adaptive Federated Optimization
     FedYogi:  v = v - (1 - b2) g^2 sign(v - g^2)
     m = m - rate * u / (sqrt(v) + t)
 
-u and v never leave the device. The rule has been through with the liars before: they move g by
-what they move a merge, and a step by at most about `rate` per value and round.
+u and v start at 0 (the paper's v at t^2 or more) and never leave the device. The rule has been
+through with the liars before: they move g by what they move a merge. A step is about `rate` per
+value and round; with FedAdam it is never above 2.4 times that, whatever g does, since
+u^2 / v <= (1 - b1)^2 / (1 - b2) / (1 - b1^2 / b2) = 5.5 (Cauchy-Schwarz).
 """
 
 from __future__ import annotations

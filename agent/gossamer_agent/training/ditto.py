@@ -85,6 +85,9 @@ class DittoLearner:
         """Local steps for the shared parameters, then as many for the personal model."""
         trained = self.inner.train(params, data, settings, rng)
         start = params if self._own is None else self._own
-        own = replace(settings, proximal=self._pull, carried=Carried(anchor=params))
+        carried = settings.carried
+        # Steps that are judged in pieces begin at x once, and say so.
+        anchor = params if carried is None or carried.anchor is None else carried.anchor
+        own = replace(settings, proximal=self._pull, carried=Carried(anchor=anchor))
         self._own = self.inner.train(start, data, own, rng).params
         return trained

@@ -31,7 +31,8 @@ def effective_steps(steps: int, momentum: float) -> float:
     """tau of `steps` >= 1 steps: with momentum rho (t - rho (1 - rho^t) / (1 - rho)) / (1 - rho).
 
     Later steps repeat earlier gradients, so t steps with momentum move as far as more without;
-    with momentum 0 it is t. The optimiser starts at rest (section 4.1 and appendix of the paper).
+    with momentum 0 it is t. The optimiser starts at rest (section 4.1 and appendix of the paper);
+    that one with kept moments moves further is not counted.
     """
     if momentum == 0.0:
         return float(steps)

@@ -32,8 +32,6 @@ from gossamer_agent.learner import (
 )
 from gossamer_agent.training.split import Split
 
-PERSONAL_STEPS_MAX = 10_000
-
 
 class PersonalLearner:
     """One device's learner: `inner` for all parameters, of which `split` says what is shared.
@@ -132,10 +130,3 @@ class PersonalLearner:
             return Carried()
         anchor = carried.anchor
         return replace(carried, anchor=None if anchor is None else self.whole(anchor))
-
-
-def personal_learner(inner: Learner, split: Split | None, *, personal_steps: int = 0) -> Learner:
-    """`inner` itself where nothing is personal."""
-    if split is None:
-        return inner
-    return PersonalLearner(inner, split, personal_steps=personal_steps)

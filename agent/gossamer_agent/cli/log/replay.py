@@ -11,7 +11,7 @@ import click
 
 from gossamer_agent.cli.log.opening import incarnation_option, json_option, path_argument
 from gossamer_agent.cli.log.where import evidence_options
-from gossamer_agent.errors import LogError, StoreError
+from gossamer_agent.errors import DataError, LogError, StoreError
 from gossamer_agent.store.replacing import create_file
 from gossamer_crypto.identity import PeerId, peer_id_text
 
@@ -29,6 +29,10 @@ merge, which is what a device answers with.
 It is not the model of a device that never met PEER: the local steps were taken elsewhere, on the
 way that the model really went, and the other inputs are what their authors published, with whatever
 these had taken from PEER in their own merges. How good it is, only data can tell: --data.
+
+Logs hold what devices share. Of a swarm with personal layers the result is the shared ones, which
+nothing can judge without the others; of a device with combine = "adam" or "yogi" it is what its
+merges come to, not the steps towards them that it answers with, which no log holds.
 
 PEER is a peer's id, a beginning or an end of it as gossamer log blame shows it, or the name of the
 folder that its log is in. What is needed is what gossamer log audit needs; steps around merges that
@@ -90,6 +94,12 @@ def replay(
     if out.exists():
         raise StoreError(f"{out}: is there already; choose another name")
     with gathered(path, **where) as case:
+        personal = case.terms.policy.personal
+        if personal and data is not None:
+            raise DataError(
+                f"{path}: its layers {', '.join(personal)} never left the device, and without them"
+                " no data can judge the model: leave --data out"
+            )
         log = _log(case, incarnation)
         left_out = [_named(case, log, said) for said in without]
         told = counterfactual(case.events(log), case.replicas, case.terms, left_out)
@@ -98,9 +108,9 @@ def replay(
         raise LogError(f"{log.source.path}: no merge was committed, so there is nothing to replay")
     create_file(out, _packed(told.served.would, out.suffix))
     if as_json:
-        click.echo(_json(log, left_out, told, scores, out))
+        click.echo(_json(log, left_out, told, scores, out, personal=personal))
     else:
-        click.echo(_text(log, left_out, told, scores, out))
+        click.echo(_text(log, left_out, told, scores, out, personal=personal))
 
 
 def _log(case: Case, incarnation: int | None) -> Log:
@@ -161,6 +171,8 @@ def _text(
     told: Counterfactual,
     scores: tuple[Score, Score] | None,
     out: Path,
+    *,
+    personal: tuple[str, ...],
 ) -> str:
     lines = [f"log      {log.source.path}"]
     lines += [f"without  {peer_id_text(peer)}" for peer in left_out]
@@ -190,7 +202,9 @@ def _text(
         "note     the local steps were taken elsewhere, on the way that the model really went, and",
         "         the other inputs are as published, with what their authors had from the peer",
     ]
-    if scores is None:
+    if personal:
+        lines.append(f"         it is without the personal layers, {', '.join(personal)}")
+    elif scores is None:
         lines.append("         how good the result is, only data can tell: --data FILE")
     return "\n".join(lines)
 
@@ -201,6 +215,8 @@ def _json(
     told: Counterfactual,
     scores: tuple[Score, Score] | None,
     out: Path,
+    *,
+    personal: tuple[str, ...],
 ) -> str:
     judged = [{"loss": each.loss, "accuracy": each.accuracy} for each in scores or ()]
     return json.dumps(
@@ -220,6 +236,7 @@ def _json(
             "after": judged[1] if judged else None,
             "file": str(out),
             "steps_taken_elsewhere": True,
+            "without_layers": list(personal),
         }
     )
 
