@@ -26,17 +26,24 @@ class HoldoutGate:
     only if it is worse than the current parameters and its loss is above `guessing_share` times
     that of blind guessing: ln(classes) nats, or what the score says of itself. With fewer than
     `samples_min` samples one hard one would decide: then only finiteness is asked for.
+
+    A hold-out of one class can make every good merge look catastrophic. So after `patience`
+    refusals in a row the next finite candidate passes: liars who stay that long are for the merge
+    to bear.
     """
 
     guessing_share: float = 1.5
     samples_min: int = 3
+    patience: int = 8
 
     def __post_init__(self) -> None:
         if not 1.0 <= self.guessing_share < math.inf:
             raise ValueError(f"guessing_share {self.guessing_share} is below 1 or not finite")
 
-    def decide(self, current: Score, candidate: Score, classes: int) -> Verdict:
-        """Compare mean losses on the same hold-out data.
+    def decide(
+        self, current: Score, candidate: Score, classes: int, *, refused: int = 0
+    ) -> Verdict:
+        """Compare mean losses on the same hold-out data. refused: how many in a row were before.
 
         Current parameters without a finite loss lose to any candidate that has one. Raises
         ValueError for fewer than two classes where the score names no loss of blind guessing.
@@ -55,5 +62,7 @@ class HoldoutGate:
             return Verdict(True, f"{candidate.samples} hold-out samples are too few to judge by")
         limit = max(current_loss, self.guessing_share * blind)
         if candidate_loss > limit:
+            if refused >= self.patience:
+                return Verdict(True, f"loss {candidate_loss:.3f}, after {refused} refusals a trial")
             return Verdict(False, f"loss {candidate_loss:.3f} is above {limit:.3f}")
         return Verdict(True, f"loss {candidate_loss:.3f}, before {current_loss:.3f}")

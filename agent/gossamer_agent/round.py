@@ -139,6 +139,7 @@ class AgentCore:
         self._swarm = swarm
         self._rule = get_rule(policy.rule)
         self._gate = HoldoutGate()
+        self._refusals = 0  # of the gate, in a row
         self._standpoint = Standpoint()
         self._rng = rng
         self._view = View(
@@ -190,7 +191,9 @@ class AgentCore:
                 self.usefulness.observe(gains)
                 return self._weigh(merged, merged.vector if candidate is None else candidate)
             case EvaluateDone(current=current, candidate=candidate):
-                verdict = self._gate.decide(current, candidate, self._swarm.contract.classes)
+                classes = self._swarm.contract.classes
+                verdict = self._gate.decide(current, candidate, classes, refused=self._refusals)
+                self._refusals = 0 if verdict.commit else self._refusals + 1
                 return self._conclude(verdict, current.loss, candidate.loss)
             case TrainDone(params=params):
                 return self._publish(params)

@@ -370,6 +370,7 @@ class TestWatchedFolder:
         )
         with pytest.raises(DataError, match="set labels"):
             take_file(tmp_path / "a.csv", Layout(), wordless)
+        assert wordless.report().refused == 1
 
     @pytest.mark.parametrize("suffix", ["csv", "npz"])
     def test_a_file_that_is_too_large_is_not_read(

@@ -19,9 +19,10 @@ def decide(
     classes: int = 10,
     samples: int = 20,
     gate: HoldoutGate | None = None,
+    refused: int = 0,
 ) -> Verdict:
     before, after = (Score(loss, 0.5, samples) for loss in (current, candidate))
-    return (gate or HoldoutGate()).decide(before, after, classes)
+    return (gate or HoldoutGate()).decide(before, after, classes, refused=refused)
 
 
 @pytest.mark.parametrize("candidate", [0.0, 0.1, GUESSING, 1.5 * GUESSING])
@@ -73,3 +74,12 @@ def test_impossible_settings_are_refused() -> None:
     for share in (0.9, math.nan, math.inf):
         with pytest.raises(ValueError, match="guessing_share"):
             HoldoutGate(guessing_share=share)
+
+
+def test_who_refuses_everything_tries_one_in_the_end() -> None:
+    patience = HoldoutGate().patience
+    assert not decide(0.1, 9.0, refused=patience - 1).commit
+    verdict = decide(0.1, 9.0, refused=patience)
+    assert verdict.commit
+    assert "trial" in verdict.why
+    assert not decide(0.1, math.inf, refused=patience).commit

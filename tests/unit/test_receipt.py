@@ -127,6 +127,17 @@ class TestCommand:
         for options in (("--device", "12D3other"), ("--input", asked)):
             assert gossamer("receipt", "verify", receipt, *options).code == ExitCode.LOG_BROKEN
 
+    def test_an_array_that_says_it_is_huge(self, gossamer: Gossamer, tmp_path: Path) -> None:
+        np.save(tmp_path / "x.npy", np.zeros(1, np.float32))
+        raw = (tmp_path / "x.npy").read_bytes()
+        claimed = raw.replace(b"(1,), }" + b" " * 15, b"(10000000000000000,), }")[: len(raw)]
+        assert claimed != raw
+        (tmp_path / "x.npy").write_bytes(claimed)
+        receipt = self.write(tmp_path, VECTOR["receipt"])
+        ran = gossamer("receipt", "verify", receipt, "--input", tmp_path / "x.npy")
+        assert ran.code == ExitCode.DATA
+        assert ran.err.count("\n") == 1
+
     def test_an_input_that_is_none(self, gossamer: Gossamer, tmp_path: Path) -> None:
         receipt = self.write(tmp_path, VECTOR["receipt"])
         ran = gossamer(

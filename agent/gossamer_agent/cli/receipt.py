@@ -38,8 +38,9 @@ def receipt() -> None:
 def verify(file: Path, input_file: Path | None, device: str | None, as_json: bool) -> None:
     """Check a receipt, without a network: that the device signed it, and nothing was altered.
 
-    FILE holds a receipt, or the answer of the local API with one. Without --input it is not checked
-    what was asked; without --device anybody may have signed, so compare the peer id that is shown.
+    FILE holds a receipt, or the answer of the local API with one, of which only the receipt is
+    signed. Without --input it is not checked what was asked; without --device anybody may have
+    signed, so compare the peer id that is shown.
     The model is right if its hash and the replica's are those of a merge in the device's log:
     gossamer log show. Ends with exit code 5 if the receipt does not hold.
 

@@ -12,7 +12,7 @@ from gossamer_agent.data.arrays import split_holdout
 from gossamer_agent.data.holdout import holdout_key, split_by_hash
 from gossamer_agent.data.intake import Intake, Split
 from gossamer_agent.data.layout import Layout, parse_shape
-from gossamer_agent.data.loading import DeviceData, load_file
+from gossamer_agent.data.loading import DeviceData, Loaded, load_file
 from gossamer_agent.data.reservoir import FILE_NAME, Added, Reservoir
 from gossamer_agent.data.schema import is_regression, learn_schema
 from gossamer_agent.errors import ConfigError, DataError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gossamer_agent.data.schema import Schema
     from gossamer_agent.device.config import DataSettings
     from gossamer_agent.device.folder import Device
+    from gossamer_agent.learner import Samples
 
 FILE_TIMES_MAX: Final = 4
 FILE_BYTES_MIN: Final = 16 << 20
@@ -98,15 +99,22 @@ def take_file(path: Path, layout: Layout, intake: Intake) -> Added:
     """
     words = intake.schema.words
     bytes_max = max(intake.bytes_max * FILE_TIMES_MAX, FILE_BYTES_MIN)
-    loaded = load_file(path, layout.with_words(words), rows_min=1, bytes_max=bytes_max)
-    if loaded.words and not words:
+    try:
+        loaded = load_file(path, layout.with_words(words), rows_min=1, bytes_max=bytes_max)
+        samples = _checked(path, loaded, intake.schema)
+    except DataError:
+        intake.refuse(1)
+        raise
+    return intake.take(samples, f"file {path.name}")
+
+
+def _checked(path: Path, loaded: Loaded, schema: Schema) -> Samples:
+    if loaded.words and not schema.words:
         raise DataError(
             f"{path}: its labels are words; set labels in [data] of config.toml, so that they mean"
             " the same on all devices"
         )
     try:
-        loaded.training.check(intake.schema.contract)
-        samples = intake.schema.labelled(loaded.training.x, loaded.training.y)
+        return schema.labelled(loaded.training.x, loaded.training.y)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
-    return intake.take(samples, f"file {path.name}")

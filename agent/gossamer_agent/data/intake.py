@@ -88,10 +88,14 @@ class Intake:
         try:
             samples = self.schema.labelled(x, y)
         except DataError:
-            with self._lock:
-                self.counts["refused"] += len(x)
+            self.refuse(len(x))
             raise
         return self.take(samples, source)
+
+    def refuse(self, count: int) -> None:
+        """Count samples, or a file, that could not be used."""
+        with self._lock:
+            self.counts["refused"] += count
 
     def take(self, samples: Samples, source: str) -> Added:
         """As `observe`, of samples that were checked."""

@@ -34,12 +34,11 @@ class Schema:
     names: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
 
-    def check(self, x: Floats, *, source: str = "") -> None:
+    def check(self, x: Floats) -> None:
         """Raise DataError that names row (from 0) and place, unless float32 [n, ...] fit."""
         if x.shape[1:] != self.contract.input_shape or len(x) == 0:
             raise DataError(
-                f"{source}samples have shape {x.shape[1:]},"
-                f" the model takes {self.contract.input_shape}"
+                f"samples have shape {x.shape[1:]}, the model takes {self.contract.input_shape}"
             )
         for bad, what in (
             (~np.isfinite(x), "is not a finite float32"),
@@ -47,16 +46,13 @@ class Schema:
         ):
             if bad.any():
                 row, *place = (int(number) for number in np.argwhere(bad)[0])
-                raise DataError(f"{source}{self._where(x, row, place)} {what}{self._range(place)}")
+                raise DataError(f"{self._where(x, row, place)} {what}{self._range(place)}")
 
-    def labelled(self, x: Floats, y: npt.NDArray[Any], *, source: str = "") -> Samples:
+    def labelled(self, x: Floats, y: npt.NDArray[Any]) -> Samples:
         """Checked samples. y: int [n], or float32 [n, outputs]. Raises DataError."""
-        self.check(x, source=source)
-        try:
-            samples = Samples(x, y)
-            samples.check(self.contract)
-        except DataError as error:
-            raise DataError(f"{source}{error}") from None
+        self.check(x)
+        samples = Samples(x, y)
+        samples.check(self.contract)
         return samples
 
     def number(self, label: int | str) -> int:

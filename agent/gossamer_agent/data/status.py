@@ -9,7 +9,7 @@ class DataStatus(msgspec.Struct, kw_only=True):
     """The data of a running agent, for its status.
 
     training, held: samples that are trained on, held out; of these `reservoir` arrived at run time.
-    taken, duplicates, refused: samples since the start, files that were refused among the latter.
+    taken, duplicates, refused: samples since the start; a file that was refused counts as one.
     drift: the largest population stability index of a feature over the newest `inputs` inputs, None
     before they suffice; drifted: how many features are above `drift_threshold`; drift_feature: the
     one with the largest.
