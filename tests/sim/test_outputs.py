@@ -89,7 +89,7 @@ def test_progress_tables_and_the_place_of_the_report_are_shown(
 def test_baselines_are_there_when_asked_for(gossamer: Gossamer) -> None:
     result = json.loads(simulate(gossamer, "--json", "-", "--baselines", "--quiet").out)
     baselines = result["baselines"]
-    assert set(baselines) == {"local_only", "central", "mean_rule"}
+    assert set(baselines) == {"local_only", "local_only_own", "central", "mean_rule"}
     assert len(baselines["mean_rule"]["per_round"]) == 3
     # 240 samples instead of 29: on the convex task that is closer to the target.
     assert baselines["local_only"] < baselines["central"]
@@ -101,7 +101,7 @@ def test_the_baseline_of_the_mean_rule_is_the_run_itself_where_that_is_the_rule(
     gossamer: Gossamer,
 ) -> None:
     ended = simulate(gossamer, "--json", "-", "--baselines", "--rule", "mean", "--quiet")
-    assert set(json.loads(ended.out)["baselines"]) == {"local_only", "central"}
+    assert set(json.loads(ended.out)["baselines"]) == {"local_only", "local_only_own", "central"}
 
 
 def test_kept_logs_verify_and_can_be_read(gossamer: Gossamer, tmp_path: Path) -> None:
