@@ -396,10 +396,14 @@ class TestSensors:
             "some avg10=12.34 avg60=1.00 avg300=0.00 total=9\nfull avg10=99.00 avg60=0 total=1\n"
         )
         (tmp_path / "proc/self").mkdir()
-        (tmp_path / "proc/self/io").write_text(
-            "wchar: 5\nwrite_bytes: 8192\ncancelled_write_bytes: 4096\n"
+        io, counters = (
+            tmp_path / "proc/self/io",
+            "wchar: 5\nwrite_bytes: {}\ncancelled_write_bytes: 4\n",
         )
-        readings = self.sensors(tmp_path).read()
+        io.write_text(counters.format(4096))  # before there was an agent
+        sensors = self.sensors(tmp_path)
+        io.write_text(counters.format(12288))
+        readings = sensors.read()
         assert (readings.memory_percent, readings.flash_bytes) == (12.34, 8192)
 
     @pytest.mark.parametrize(

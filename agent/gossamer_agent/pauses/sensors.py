@@ -52,6 +52,7 @@ class Sensors:
         self._cores = max(1, os.cpu_count() or 1)
         self._own_load = 0.0
         self._own_at = (monotonic(), cpu_seconds())
+        self._written_before = self._written_by_process() or 0
 
     def read(self) -> Readings:
         """Everything, now. Never raises; what cannot be read is None."""
@@ -123,6 +124,11 @@ class Sensors:
         return max(0.0, load - self._own_load) / self._cores
 
     def _written(self) -> int | None:
+        """Bytes written since the agent began: a program that embeds one wrote before, too."""
+        written = self._written_by_process()
+        return None if written is None else max(0, written - self._written_before)
+
+    def _written_by_process(self) -> int | None:
         """Bytes that this process made the kernel write to disks, in whole pages."""
         found = _found(_WRITTEN, _text(self._proc / "self" / "io"))
         return None if found is None else int(found)
