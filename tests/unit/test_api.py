@@ -431,8 +431,17 @@ def fits(value: Any) -> bool:
 
 
 def test_the_document_is_the_one_in_docs() -> None:
-    written = json.loads((ROOT / "docs" / "openapi.json").read_text(encoding="utf-8"))
-    assert written == json.loads(msgspec.json.encode(document()))
+    written = (ROOT / "docs" / "openapi.json").read_text(encoding="utf-8")
+    assert _flowing(json.loads(written)) == _flowing(json.loads(msgspec.json.encode(document())))
+
+
+def _flowing(value: Any) -> Any:
+    """Without line breaks and indents: since Python 3.13 docstrings come without theirs."""
+    if isinstance(value, dict):
+        return {key: _flowing(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_flowing(item) for item in value]
+    return " ".join(value.split()) if isinstance(value, str) else value
 
 
 def test_every_route_is_in_the_document(ask: Ask) -> None:

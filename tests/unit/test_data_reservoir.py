@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +36,20 @@ def some(count: int, seed: int = 0, labels: Sequence[int] = (0, 1, 2, 3)) -> Sam
     return Samples(rng.random((count, 3)).astype(np.float32), rng.choice(labels, count))
 
 
-def reservoir(folder: Path, **settings: Any) -> Reservoir:
+OPENED: list[Reservoir] = []
+
+
+@pytest.fixture(autouse=True)
+def _all_are_closed() -> Iterator[None]:
+    yield
+    while OPENED:
+        OPENED.pop().close()
+
+
+def reservoir(folder: Path, contract: Contract = CONTRACT, **settings: Any) -> Reservoir:
     defaults = {"rows_max": 1000, "bytes_max": 1 << 20, "retention": "newest"}
-    return Reservoir(folder / "data.sqlite3", CONTRACT, KEY, **defaults | settings)
+    OPENED.append(Reservoir(folder / "data.sqlite3", contract, KEY, **defaults | settings))
+    return OPENED[-1]
 
 
 def intake(folder: Path, **settings: Any) -> Intake:
@@ -147,9 +158,7 @@ class TestReservoir:
     def test_samples_of_another_model_are_told(self, tmp_path: Path) -> None:
         reservoir(tmp_path).add(some(5), "test")
         contract = Contract("classification", 4, (5,), 10)
-        other = Reservoir(
-            tmp_path / "data.sqlite3", contract, KEY, rows_max=9, bytes_max=999, retention="newest"
-        )
+        other = reservoir(tmp_path, contract)
         with pytest.raises(StoreError, match="samples of shape 3, the model needs 5"):
             other.kept()
 
