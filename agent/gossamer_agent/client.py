@@ -18,9 +18,10 @@ import msgspec
 import numpy as np
 
 from gossamer_agent.api.bodies import MSGPACK, Answer, Inferred, Observed
-from gossamer_agent.api.listening import OFF, SOCKET_NAME, UNIX, port_of, read_token, short_path
+from gossamer_agent.api.listening import OFF, SOCKET_NAME, UNIX, port_of, read_token
 from gossamer_agent.device.config import CONFIG_NAME, load_config
 from gossamer_agent.errors import AgentError
+from gossamer_agent.ownersocket import short_path
 from gossamer_agent.receipt import Receipt
 
 TIMEOUT_S: Final = 30.0
@@ -49,7 +50,7 @@ class Client:
         if settings.listen == OFF:
             raise ClientError(f"{path}: the local API is off; see [api] listen in {CONFIG_NAME}")
         if settings.listen == UNIX:
-            self._short = short_path(path)
+            self._short = short_path(path / SOCKET_NAME)
             transport = httpx.HTTPTransport(uds=self._short.__enter__())
             url, headers = "http://localhost", {}
         else:

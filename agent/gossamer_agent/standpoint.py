@@ -10,10 +10,10 @@ surely honest. It stands apart when most others are
 
 Then either most of the view lies, as chance or a siege can make it, or this device has gone astray.
 The first is put right by other neighbours, so for some rounds nothing is merged, nobody is judged,
-and some of the view is renewed in each. Who still stands apart after that meets
-the same majority everywhere and gives in: for a while it merges with any majority, judges nobody
-and goes on renewing its view; then what it met is usual. Where the others do not agree either it
-waits longer before it gives in: somebody out there lies.
+and some of the view is renewed in each. Who still stands apart after that meets the same majority
+everywhere and gives in: for a while it merges with any majority, judges nobody and goes on renewing
+its view; then what it met is usual. Where the others do not agree either it waits longer before it
+gives in: somebody out there lies.
 """
 
 from __future__ import annotations
@@ -78,11 +78,11 @@ class Standpoint:
 
     def see(self, place: Place) -> Outlook:
         """What to make of the own place in the merge of this round."""
-        if self._doubtful == 0 and not self._apart(place):
-            self._rounds, self._back_at = 0, math.inf
-            self._usual.append(place.most)
-            return Outlook.TOGETHER
         if self._doubtful == 0:
+            if not self._apart(place):
+                self._rounds, self._back_at = 0, math.inf
+                self._usual.append(place.most)
+                return Outlook.TOGETHER
             if self._rounds == 0:
                 self._back_at = place.most / BACK
             self._rounds += 1

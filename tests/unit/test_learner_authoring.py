@@ -14,14 +14,13 @@ from scripts.numpy_nets import dense_net as numpy_dense
 from scripts.shipped_models import SHIPPED, Shipped
 
 from gossamer_agent.authoring import dense_net, initial, kinds, parameter_count
+from gossamer_agent.authoring.convolutions import Conv, DepthwiseConv
 from gossamer_agent.authoring.graph import File, Graph, Shape
 from gossamer_agent.authoring.layers import (
     ACTIVATIONS,
     Activation,
     Add,
-    Conv,
     Dense,
-    DepthwiseConv,
     Layer,
     Normalise,
     Pad,

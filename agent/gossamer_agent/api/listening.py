@@ -5,21 +5,19 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from gossamer_agent.errors import AgentError, ConfigError
+from gossamer_agent.ownersocket import listen_for_owner
 from gossamer_agent.store.replacing import sync_folder
 
 SOCKET_NAME: Final = "api.sock"
 OFF: Final = "off"
 UNIX: Final = "unix"
 BACKLOG: Final = 32
-_UNIX_BYTES_MAX: Final = 100
 _TOKEN_BYTES_MAX: Final = 256
 
 
@@ -54,20 +52,6 @@ def port_of(where: str) -> tuple[str, int]:
     if host not in ("127.0.0.1", "[::1]") or not port.isdecimal():
         raise ConfigError(f"[api] listen: {where!r:.60} is no loopback address")
     return host.strip("[]"), int(port)
-
-
-@contextmanager
-def short_path(folder: Path) -> Iterator[str]:
-    """A path of the socket that fits into the 108 bytes of a Unix address, while the block runs."""
-    path = str(folder / SOCKET_NAME)
-    if len(os.fsencode(path)) < _UNIX_BYTES_MAX:
-        yield path
-        return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{descriptor}/{SOCKET_NAME}"
-    finally:
-        os.close(descriptor)
 
 
 def read_token(path: Path) -> str:
@@ -108,32 +92,8 @@ def make_token(path: Path) -> str:
 
 def _listen_unix(folder: Path) -> Listening:
     path = folder / SOCKET_NAME
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        # The status socket says that no other agent works here, so what is left is stale.
-        with suppress(FileNotFoundError):
-            _check_socket(path)
-            path.unlink()
-        mask = os.umask(0o177)  # never open to others, not even for a moment
-        try:
-            with short_path(folder) as short:
-                listening.bind(short)
-        finally:
-            os.umask(mask)
-        listening.listen(BACKLOG)
-        listening.setblocking(False)
-    except OSError as error:
-        listening.close()
-        raise AgentError(f"{path}: cannot be made: {error.strerror}") from error
-    except BaseException:
-        listening.close()
-        raise
-    return Listening(listening, (), path)
-
-
-def _check_socket(path: Path) -> None:
-    if not stat.S_ISSOCK(path.lstat().st_mode):
-        raise AgentError(f"{path}: is not a socket; move it away")
+    # The status socket says that no other agent works here, so what is left is stale.
+    return Listening(listen_for_owner(path, BACKLOG), (), path)
 
 
 def _listen_port(where: str) -> Listening:

@@ -13,27 +13,24 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import numpy as np
 
+from gossamer_agent.authoring.keras_rules import (
+    RULES,
+    UnsupportedError,
+    activation,
+)
 from gossamer_agent.authoring.layers import (
-    ACTIVATIONS,
-    Activation,
     Add,
-    Conv,
     Dense,
-    DepthwiseConv,
     Dims,
     Floats,
     Layer,
-    Normalise,
-    Pad,
-    Pool,
-    Reshape,
 )
 from gossamer_agent.authoring.net import INPUT, Net
 from gossamer_agent.contract import CLASSIFICATION, REGRESSION
@@ -53,12 +50,6 @@ _IDLE: Final = frozenset(
 )
 _SAMPLES: Final = 4
 _TOLERANCE: Final = 1e-4
-
-Rule: TypeAlias = "Callable[[_Conversion, Any, int], int]"
-
-
-class UnsupportedError(ModelError):
-    """A layer cannot be converted; the message is what is wrong with it."""
 
 
 @dataclass(slots=True)
@@ -93,7 +84,7 @@ def convert(path: Path, task: str | None = None, *, int8: bool = False) -> Conve
     if not path.is_file():
         raise ModelError(f"{path}: no such file")
     model = _load(path)
-    conversion = _Conversion(int8=int8)
+    conversion = Conversion(int8=int8)
     end = conversion.walk(model)
     if conversion.problems:
         raise ModelError(f"{path}: cannot be converted: " + "; ".join(conversion.problems))
@@ -132,7 +123,7 @@ def _load(path: Path) -> Any:
 
 
 @dataclass(slots=True)
-class _Conversion:
+class Conversion:
     """One walk over a model, from its output back to its input and forth again."""
 
     int8: bool
@@ -162,7 +153,7 @@ class _Conversion:
             self.places[id(operation)] = INPUT
             return
         try:
-            if kind not in _RULES and kind not in _IDLE and kind != "Add":
+            if kind not in RULES and kind not in _IDLE and kind != "Add":
                 raise UnsupportedError("is not supported; see docs/models.md for what is")
             if id(operation) in self.places:
                 raise UnsupportedError("is used more than once")
@@ -184,9 +175,9 @@ class _Conversion:
             return sources[0]
         if kind == "Add":
             return self.add(operation, Add(), sources)
-        node = _RULES[kind](self, operation, sources[0])
+        node = RULES[kind](self, operation, sources[0])
         if said != "linear" and kind not in ("Activation", "ReLU", "LeakyReLU", "ELU", "Softmax"):
-            node = self.add(operation, _activation(said), [node], suffix=f"_{said}")
+            node = self.add(operation, activation(said), [node], suffix=f"_{said}")
         return node
 
     def _activation_of(self, operation: Any) -> str:
@@ -305,255 +296,6 @@ def _in_order(model: Any) -> list[_Call]:
     return order
 
 
-# Rules, one for each kind of layer ---------------------------------------------------------------
-
-
-def _array(value: Any) -> Floats:
-    keras = importlib.import_module("keras")
-    return np.asarray(keras.ops.convert_to_numpy(value), np.float32)
-
-
-def _values(layer: Any, kernel: Floats) -> list[Floats]:
-    return [kernel, _array(layer.bias)] if layer.use_bias else [kernel]
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    first, second = value
-    return int(first), int(second)
-
-
-def _require(condition: bool, otherwise: str) -> None:
-    if not condition:
-        raise UnsupportedError(otherwise)
-
-
-def _channels_last(layer: Any) -> None:
-    _require(layer.data_format == "channels_last", "has channels first; only channels last fits")
-
-
-def _is_same(layer: Any) -> bool:
-    _require(layer.padding in ("same", "valid"), f"has padding {layer.padding!r}")
-    return bool(layer.padding == "same")
-
-
-def _dense(c: _Conversion, layer: Any, x: int) -> int:
-    kernel = _array(layer.kernel).T
-    return c.add(layer, Dense(layer.units, bias=layer.use_bias), [x], _values(layer, kernel))
-
-
-def _conv2d(c: _Conversion, layer: Any, x: int) -> int:
-    _channels_last(layer)
-    _require(set(layer.dilation_rate) == {1}, "is dilated")
-    _require(layer.groups == 1, "has groups")
-    kernel = _array(layer.kernel)
-    rows = kernel.transpose(3, 0, 1, 2).reshape(layer.filters, -1)
-    conv = Conv(
-        layer.filters,
-        _pair(layer.kernel_size),
-        _pair(layer.strides),
-        same=_is_same(layer),
-        bias=layer.use_bias,
-    )
-    return c.add(layer, conv, [x], _values(layer, rows))
-
-
-def _conv1d(c: _Conversion, layer: Any, x: int) -> int:
-    _channels_last(layer)
-    _require(set(layer.dilation_rate) == {1}, "is dilated")
-    _require(layer.groups == 1, "has groups")
-    kernel = _array(layer.kernel)
-    rows = kernel.transpose(2, 0, 1).reshape(layer.filters, -1)
-    conv = Conv(
-        layer.filters,
-        (1, int(layer.kernel_size[0])),
-        (1, int(layer.strides[0])),
-        same=_is_same(layer),
-        bias=layer.use_bias,
-    )
-    return _over_time(c, layer, conv, x, _values(layer, rows))
-
-
-def _over_time(
-    c: _Conversion, layer: Any, ours: Layer, x: int, values: Sequence[Floats] = ()
-) -> int:
-    """A layer over [n, steps, channels] as one over images of one row."""
-    image = c.net.add(f"{layer.name}_in", Reshape((1, *c.shape(x))), [x])
-    node = c.add(layer, ours, [image], values)
-    return c.net.add(f"{layer.name}_out", Reshape(c.shape(node)[1:]), [node])
-
-
-def _depthwise(c: _Conversion, layer: Any, x: int) -> int:
-    _channels_last(layer)
-    _require(layer.depth_multiplier == 1, "has a depth multiplier other than 1")
-    _require(set(layer.dilation_rate) == {1}, "is dilated")
-    kernel = _array(layer.kernel)
-    ours = DepthwiseConv(
-        _pair(layer.kernel_size), _pair(layer.strides), same=_is_same(layer), bias=layer.use_bias
-    )
-    return c.add(layer, ours, [x], _values(layer, kernel.reshape(-1, kernel.shape[2])))
-
-
-def _separable(c: _Conversion, layer: Any, x: int) -> int:
-    _channels_last(layer)
-    _require(layer.depth_multiplier == 1, "has a depth multiplier other than 1")
-    _require(set(layer.dilation_rate) == {1}, "is dilated")
-    deep, point = _array(layer.depthwise_kernel), _array(layer.pointwise_kernel)
-    ours = DepthwiseConv(
-        _pair(layer.kernel_size), _pair(layer.strides), same=_is_same(layer), bias=False
-    )
-    values = [deep.reshape(-1, deep.shape[2])]
-    x = c.add(layer, ours, [x], values, suffix="_depth")
-    rows = point.transpose(3, 0, 1, 2).reshape(layer.filters, -1)
-    conv = Conv(layer.filters, (1, 1), bias=layer.use_bias)
-    return c.add(layer, conv, [x], _values(layer, rows))
-
-
-def _batch_norm(c: _Conversion, layer: Any, x: int) -> int:
-    axis = layer.axis if isinstance(layer.axis, int) else layer.axis[0]
-    _require(axis in (-1, len(c.shape(x))), "normalises another axis than the last")
-    factor = 1 / np.sqrt(_array(layer.moving_variance).astype(np.float64) + layer.epsilon)
-    ours = Normalise(
-        _array(layer.moving_mean), factor.astype(np.float32), layer.scale, layer.center
-    )
-    values = [_array(layer.gamma)] if layer.scale else []
-    return c.add(layer, ours, [x], values + ([_array(layer.beta)] if layer.center else []))
-
-
-def _normalization(c: _Conversion, layer: Any, x: int) -> int:
-    _require(not layer.invert, "is inverted")
-    mean, variance = _array(layer.mean), _array(layer.variance)
-    _require(mean.size in (1, c.shape(x)[-1]), "normalises other axes than the last")
-    factor = 1 / np.maximum(np.sqrt(variance.ravel()), 1e-7)
-    return c.add(layer, Normalise(mean.ravel(), factor.astype(np.float32)), [x])
-
-
-def _rescaling(c: _Conversion, layer: Any, x: int) -> int:
-    scale = np.asarray(layer.scale, np.float64).ravel()
-    offset = np.asarray(layer.offset, np.float64).ravel()
-    _require(bool((scale != 0).all()), "multiplies by zero")
-    mean = (-offset / scale).astype(np.float32)
-    return c.add(layer, Normalise(mean, scale.astype(np.float32)), [x])
-
-
-def _pool(kind: str, *, over_time: bool) -> Rule:
-    def rule(c: _Conversion, layer: Any, x: int) -> int:
-        _channels_last(layer)
-        size, strides = tuple(layer.pool_size), tuple(layer.strides)
-        _require(size == strides, f"has stride {strides}, which is not its size {size}")
-        divides = all(have % block == 0 for have, block in zip(c.shape(x), size, strict=False))
-        _require(divides or not _is_same(layer), "has padding 'same' that adds values")
-        if over_time:
-            return _over_time(c, layer, Pool(kind, (1, int(size[0]))), x)
-        return c.add(layer, Pool(kind, _pair(size)), [x])
-
-    return rule
-
-
-def _global_pool(kind: str, *, over_time: bool) -> Rule:
-    def rule(c: _Conversion, layer: Any, x: int) -> int:
-        _channels_last(layer)
-        shape = c.shape(x)
-        if over_time:
-            x = c.net.add(f"{layer.name}_in", Reshape((1, *shape)), [x])
-            shape = c.shape(x)
-        node = c.add(layer, Pool(kind, (shape[0], shape[1])), [x])
-        if not layer.keepdims:
-            return c.net.add(f"{layer.name}_flat", Reshape(), [node])
-        if over_time:
-            return c.net.add(f"{layer.name}_out", Reshape(c.shape(node)[1:]), [node])
-        return node
-
-    return rule
-
-
-def _flatten(c: _Conversion, layer: Any, x: int) -> int:
-    _channels_last(layer)
-    return c.add(layer, Reshape(), [x])
-
-
-def _reshape(c: _Conversion, layer: Any, x: int) -> int:
-    size, target = int(np.prod(c.shape(x))), [int(d) for d in layer.target_shape]
-    if -1 in target:
-        rest = int(np.prod([d for d in target if d != -1]))
-        target[target.index(-1)] = size // max(rest, 1)
-    return c.add(layer, Reshape(tuple(target)), [x])
-
-
-def _zero_padding(c: _Conversion, layer: Any, x: int) -> int:
-    _channels_last(layer)
-    (top, bottom), (left, right) = layer.padding
-    return c.add(layer, Pad(((int(top), int(bottom)), (int(left), int(right)))), [x])
-
-
-def _activation(name: str) -> Layer:
-    known = {"swish": "silu"}.get(name, name)
-    if known not in ACTIVATIONS or known == "leaky_relu":
-        names = ", ".join(sorted(ACTIVATIONS))
-        raise UnsupportedError(f"has activation {name!r}, whose gradient is not there; use {names}")
-    return Activation(known)
-
-
-def _activation_layer(c: _Conversion, layer: Any, x: int) -> int:
-    name = c._activation_of(layer)
-    if name in (c.head, "linear"):
-        return x
-    return c.add(layer, _activation(name), [x])
-
-
-def _relu(c: _Conversion, layer: Any, x: int) -> int:
-    _require(not layer.threshold, "has a threshold")
-    if layer.max_value is None:
-        slope = float(layer.negative_slope)
-        ours = Activation("leaky_relu", slope) if slope else Activation("relu")
-        return c.add(layer, ours, [x])
-    _require(float(layer.max_value) == 6.0, f"ends at {layer.max_value}; only 6 is possible")
-    _require(not layer.negative_slope, "has both a slope and a maximum")
-    return c.add(layer, Activation("relu6"), [x])
-
-
-def _leaky_relu(c: _Conversion, layer: Any, x: int) -> int:
-    return c.add(layer, Activation("leaky_relu", float(layer.negative_slope)), [x])
-
-
-def _elu(c: _Conversion, layer: Any, x: int) -> int:
-    _require(float(layer.alpha) == 1.0, f"has alpha {layer.alpha}; only 1 is possible")
-    return c.add(layer, Activation("elu"), [x])
-
-
-def _softmax(c: _Conversion, layer: Any, x: int) -> int:
-    _require(layer.axis == -1, "is over another axis than the last")
-    _require(c.head == "softmax", "stands in the middle of the model")
-    return x
-
-
-_RULES: Final[dict[str, Rule]] = {
-    "Dense": _dense,
-    "Conv1D": _conv1d,
-    "Conv2D": _conv2d,
-    "DepthwiseConv2D": _depthwise,
-    "SeparableConv2D": _separable,
-    "BatchNormalization": _batch_norm,
-    "Normalization": _normalization,
-    "Rescaling": _rescaling,
-    "AveragePooling1D": _pool("AVERAGE", over_time=True),
-    "AveragePooling2D": _pool("AVERAGE", over_time=False),
-    "MaxPooling1D": _pool("MAX", over_time=True),
-    "MaxPooling2D": _pool("MAX", over_time=False),
-    "GlobalAveragePooling1D": _global_pool("AVERAGE", over_time=True),
-    "GlobalAveragePooling2D": _global_pool("AVERAGE", over_time=False),
-    "GlobalMaxPooling1D": _global_pool("MAX", over_time=True),
-    "GlobalMaxPooling2D": _global_pool("MAX", over_time=False),
-    "Flatten": _flatten,
-    "Reshape": _reshape,
-    "ZeroPadding2D": _zero_padding,
-    "Activation": _activation_layer,
-    "ReLU": _relu,
-    "LeakyReLU": _leaky_relu,
-    "ELU": _elu,
-    "Softmax": _softmax,
-}
-
-
 def supported() -> list[str]:
     """Names of the Keras layers that can be converted, for the report and the documents."""
-    return sorted([*_RULES, *_IDLE, "Add", "InputLayer"])
+    return sorted([*RULES, *_IDLE, "Add", "InputLayer"])

@@ -6,7 +6,8 @@ import itertools
 import math
 from collections.abc import Sequence
 
-from gossamer_agent.authoring.layers import Conv, Dense, Dims, Floats, Pool, Reshape
+from gossamer_agent.authoring.convolutions import Conv
+from gossamer_agent.authoring.layers import Dense, Dims, Floats, Pool, Reshape
 from gossamer_agent.authoring.net import Net
 from gossamer_agent.contract import REGRESSION
 from gossamer_agent.errors import ModelError

@@ -7,17 +7,16 @@ by an agent that was killed, and is replaced.
 
 from __future__ import annotations
 
-import os
 import socket
-import stat
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeAlias
 
 import trio
 
 from gossamer_agent.errors import AgentError
+from gossamer_agent.ownersocket import listen_for_owner, short_path
 from gossamer_transport.errors import NetworkError
 
 FILE_NAME: Final = "agent.sock"
@@ -103,39 +102,15 @@ def _bind(folder: Path) -> trio.socket.SocketType:
     if other is not None:
         other.close()
         raise AlreadyRunningError(f"{folder}: an agent is already running here; stop it first")
-    path = folder / FILE_NAME
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        _remove_stale(path)
-        mask = os.umask(0o177)  # the file must never be open to others, not even for a moment
-        try:
-            with _short(folder) as short:
-                listening.bind(short)
-        finally:
-            os.umask(mask)
-        listening.listen(CONVERSATIONS_MAX)
-        listening.setblocking(False)
-    except OSError as error:
-        listening.close()
-        raise AgentError(f"{path}: cannot be made: {error.strerror}") from error
-    except BaseException:
-        listening.close()
-        raise
+    listening = listen_for_owner(folder / FILE_NAME, CONVERSATIONS_MAX)
     return trio.socket.from_stdlib_socket(listening)
-
-
-def _remove_stale(path: Path) -> None:
-    with suppress(FileNotFoundError):
-        if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise AgentError(f"{path}: is not a socket; move it away")
-        path.unlink()
 
 
 def _connect(folder: Path, timeout_s: float) -> socket.socket | None:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.settimeout(timeout_s)
     try:
-        with _short(folder) as short:
+        with short_path(folder / FILE_NAME) as short:
             connection.connect(short)
     except (FileNotFoundError, ConnectionRefusedError):
         connection.close()
@@ -155,17 +130,3 @@ def _read_all(connection: socket.socket) -> bytes:
         if size > ANSWER_BYTES_MAX:
             raise OSError("an answer without end")
     return b"".join(parts)
-
-
-@contextmanager
-def _short(folder: Path) -> Iterator[str]:
-    """A path of the socket that fits into the 108 bytes of a Unix address."""
-    path = str(folder / FILE_NAME)
-    if len(os.fsencode(path)) < 100:
-        yield path
-        return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{descriptor}/{FILE_NAME}"
-    finally:
-        os.close(descriptor)
