@@ -17,6 +17,7 @@ from gossamer_agent.merge.exact import (
     distances_to,
     exact_gram,
     median_by_votes,
+    peak_of,
 )
 
 
@@ -175,3 +176,11 @@ def test_inner_scales_by_both_shifts() -> None:
 )
 def test_median_by_votes(values: list[float], votes: list[int], median: float) -> None:
     assert median_by_votes(np.array(values), np.array(votes)) == median
+
+
+@pytest.mark.parametrize("size", [1, 300, 40_000])
+def test_peak_is_the_largest_difference(size: int) -> None:
+    rows, reference = vectors(2, size)
+    for row in rows:
+        assert peak_of(row, reference) == np.abs(row - reference).max()
+    assert peak_of(reference, reference) == 0

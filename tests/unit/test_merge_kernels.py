@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from gossamer_agent.merge.kernels import (
     BLOCK,
+    buffers_of,
     coordinate_median,
     trimmed_mean,
 )
@@ -137,3 +140,12 @@ def test_median_lies_between_the_extremes(count: int, seed: int) -> None:
     median = coordinate_median(rows)
     assert (median >= rows.min(axis=0)).all()
     assert (median <= rows.max(axis=0)).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_buffers_do_not_touch(dtype: type) -> None:
+    buffers = buffers_of(3, 100, dtype)
+    assert buffers.shape == (3, 100)
+    assert buffers.dtype == dtype
+    ends = [(buffer.ctypes.data, buffer.ctypes.data + buffer.nbytes) for buffer in buffers]
+    assert all(end < start for (_, end), (start, _) in itertools.pairwise(ends))

@@ -11,7 +11,7 @@ exp, log or pow: these differ in the last bit between C libraries. See docs/adr/
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -91,7 +91,8 @@ def exact_gram(
 
 def peak_of(row: Vector, reference: Vector) -> np.float32:
     """The largest size of the differences of one row float32[d] to the reference."""
-    return np.float32(_Grid([row], reference, None, None).peaks()[0])
+    (row,) = check_rows([row])
+    return np.float32(_Differences([row], reference, block_length(4)).peaks()[0])
 
 
 def distances_to(rows: Rows, reference: Vector, *, block: int | None = None) -> Scalars:
@@ -110,6 +111,31 @@ def median_by_votes(values: Scalars, votes: Votes) -> float:
     return float(values[order[np.searchsorted(2 * running, running[-1])]])
 
 
+class _Differences:
+    """Iterates over blocks of the differences of rows to a reference, float32[K, block].
+
+    The array is reused from block to block.
+    """
+
+    def __init__(self, rows: Sequence[Vector], reference: Vector, block: int) -> None:
+        self.rows = rows
+        self.reference = check_rows([reference, rows[0]])[0]
+        self._block = block
+        self._buffer = np.empty((len(rows), min(block, reference.size)), np.float32)
+
+    def __iter__(self) -> Iterator[Vector]:
+        for block in blocks(self.reference.size, self._block):
+            parts = [row[block] for row in self.rows]
+            yield subtract(parts, self.reference[block], self._buffer)
+
+    def peaks(self) -> Vector:
+        """Largest size float32[K] of each row's differences."""
+        peaks = np.zeros(len(self.rows), np.float32)
+        for differences in self:
+            raise_peaks(peaks, differences)
+        return peaks
+
+
 class _Grid:
     """Iterates over blocks of the differences as integers in float64[K, block].
 
@@ -120,39 +146,26 @@ class _Grid:
         self, rows: Rows, reference: Vector, peaks: Vector | None, block: int | None
     ) -> None:
         self.rows = check_rows(rows)
-        self.reference = check_rows([reference, self.rows[0]])[0]
-        self._block = block_length(12 * len(self.rows)) if block is None else block
-        if not 0 < self._block <= BLOCK_MAX:
+        length = block_length(12 * len(self.rows)) if block is None else block
+        if not 0 < length <= BLOCK_MAX:
             raise ValueError(f"block {block} is not in 1..{BLOCK_MAX}")
-        shape = len(self.rows), min(self._block, reference.size)
-        self._float32 = np.empty(shape, np.float32)
-        self._float64 = np.empty(shape, np.float64)
+        self._differences = _Differences(self.rows, reference, length)
+        shape = len(self.rows), min(length, reference.size)
+        self._integers = np.empty(shape, np.float64)
         # d terms of at most 2^(2 bits) must fit into int64.
         bits = min(GRID_BITS, (62 - max(0, reference.size - 1).bit_length()) // 2)
-        _, exponents = np.frexp(self.peaks() if peaks is None else peaks)
+        _, exponents = np.frexp(self._differences.peaks() if peaks is None else peaks)
         self.shifts: Integers = bits - np.maximum(exponents.astype(np.int64), _EXPONENT_MIN)
 
     def __iter__(self) -> Iterator[Scalars]:
         ones = np.ones((len(self.rows), 1), np.float32)
         factors = np.ldexp(ones, self.shifts[:, None].astype(np.int32))
-        for differences in self._differences():
+        for differences in self._differences:
             np.multiply(differences, factors, out=differences)
             np.rint(differences, out=differences)
-            integers = self._float64[:, : differences.shape[1]]
+            integers = self._integers[:, : differences.shape[1]]
             integers[...] = differences
             yield integers
-
-    def peaks(self) -> Vector:
-        """Largest size float32[K] of each row's differences."""
-        peaks = np.zeros(len(self.rows), np.float32)
-        for differences in self._differences():
-            raise_peaks(peaks, differences)
-        return peaks
-
-    def _differences(self) -> Iterator[Vector]:
-        for block in blocks(self.reference.size, self._block):
-            parts = [row[block] for row in self.rows]
-            yield subtract(parts, self.reference[block], self._float32)
 
 
 def _scale(integers: Integers, exponents: Integers) -> Scalars:

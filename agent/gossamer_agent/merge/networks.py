@@ -68,7 +68,14 @@ def compile_network(size: int, wanted: tuple[int, ...]) -> Network:
     if size < 1 or not all(0 <= rank < size for rank in wanted):
         raise ValueError(f"no ranks {wanted} among {size} rows")
     nodes, outputs = _dataflow(size)
-    results = [outputs[rank] for rank in wanted]
+    return assemble(size, nodes, [outputs[rank] for rank in wanted])
+
+
+def assemble(size: int, nodes: Sequence[Operation], results: Sequence[int]) -> Network:
+    """The program for what `results` need of `nodes`, which are in single-assignment form.
+
+    Values are numbered: the `size` inputs first, then each node's `out`, after what it reads.
+    """
     live = _live(nodes, results, size)
     return _allocate(size, [node for node in nodes if node.out in live], results)
 

@@ -1,37 +1,33 @@
 """Coordinate-wise median and quantiles of rows that have votes, which may be unequal.
 
-Theory of operation. Votes decide at which rank a coordinate's votes reach half, or another target;
-but only few ranks come into question (`_reachable_ranks`): nine rows of which two share one vote
-leave two for the median. Two ways lead from there, and `selection` counts which is shorter.
+Theory of operation. Two ways lead to a quantile by votes.
 
-*Walk.* Select the values of these ranks with a pruned network, and go up from the lowest of them
-while votes are missing. Were all votes equal to the largest, the r + 1 values up to rank r would
-have (r + 1) times that; what the lighter rows among them lack is subtracted. So only lighter rows
-are compared with the value, and rows of equal votes are counted together. Where values tie, a
-count may miss votes of rows equal to the value; then the next rank holds the same value, and no
-lower value is ever taken, since no count exceeds the votes up to its value.
+*Circuit.* Minima and maxima alone, as for an unweighted median (`circuits.py`). Its length depends
+on the votes: few unlike ones cost nothing. It is taken where there is one.
 
-*Sort.* A float64 holds a float32 with 29 bits of mantissa to spare. The votes of a row are written
-into these bits: one number to compare, and after sorting each wire still knows whose votes it
-carries. The cost hardly depends on the votes.
+*Sort.* With a dozen unlike votes and more a circuit grows too long. A float64 holds a float32 with
+29 bits of mantissa to spare. The votes of a row are written into these bits: one number to compare,
+and after sorting each wire still knows whose votes it carries. Adding them up from the lowest on
+tells where each share is reached. The cost hardly depends on the votes.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from itertools import accumulate
+from collections.abc import Callable, Sequence
+from itertools import accumulate, pairwise
 from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from gossamer_agent.merge.circuits import Circuit, Share, compile_quantiles
 from gossamer_agent.merge.kernels import (
     Rows,
     Vector,
     Votes,
     block_length,
     blocks,
+    buffers_of,
     check_rows,
     raise_peaks,
     run_network,
@@ -39,8 +35,11 @@ from gossamer_agent.merge.kernels import (
 )
 from gossamer_agent.merge.networks import compile_network
 
-Select: TypeAlias = Callable[[Sequence[Vector], Vector], None]
-"""Writes the median of a block of all rows that have votes into its second argument."""
+Select: TypeAlias = Callable[[Sequence[Vector]], Sequence[Vector]]
+"""Selects the quantiles of a block of all rows that have votes, zeros of either sign.
+
+They are for reading until the next call: buffers that are used again, or rows themselves.
+"""
 
 HALF: Final = (1, 2)
 
@@ -49,17 +48,6 @@ _VOTE_MASK: Final = np.int64((1 << _VOTE_BITS) - 1)
 # Stands for zero in a vote-carrying key, whose spare bits would otherwise make a denormal. It is
 # too small to change any float32 it is added to: the smallest of these is 2^-149.
 _ZERO: Final = np.float64(2.0**-260)
-
-_LACK_MAX: Final = (1 << 31) - 1  # Lacking votes are summed in int32,
-_COUNT_MAX: Final = 255  # and rows counted in uint8.
-
-# Times, where a minimum or maximum of float32 is 1: fitted to K = 5, 9, 15, 21, 33 with votes from
-# two clones to all unlike (numpy 1.26 and 2.5, x86-64); the shorter way is then the one measured.
-_COST_OF_KEYS: Final = 2.2  # The same on float64.
-_COST_OF_KEYING: Final = 6.0  # Making a row's keys, and adding up its votes.
-_COST_OF_COUNT: Final = 1.0  # Comparing a lighter row with a value.
-_COST_OF_GROUP: Final = 3.3  # Weighing the count of a group.
-_COST_OF_STEP: Final = 6.0  # Taking a step of rank up, or not.
 
 
 def weighted_lower_median(rows: Rows, votes: Votes, *, peaks: Vector | None = None) -> Vector:
@@ -73,13 +61,14 @@ def weighted_lower_median(rows: Rows, votes: Votes, *, peaks: Vector | None = No
     weights = check_votes(rows, votes)
     voters = [index for index, weight in enumerate(weights) if weight]
     out = np.empty_like(rows[0])
-    length, select = selection([weights[index] for index in voters], out.size)
+    length, select = selection([weights[index] for index in voters], out.size, (HALF,))
     differences = np.empty((0 if peaks is None else len(rows), min(length, out.size)), np.float32)
     if peaks is not None:
         peaks[...] = 0
     for block in blocks(out.size, length):
         parts = [row[block] for row in rows]
-        select([parts[index] for index in voters], out[block])
+        (median,) = select([parts[index] for index in voters])
+        np.add(median, np.float32(0), out=out[block])
         if peaks is not None:
             raise_peaks(peaks, subtract(parts, out[block], differences))
     return out
@@ -93,32 +82,55 @@ def check_votes(rows: Sequence[Vector], votes: Votes) -> list[int]:
     return weights
 
 
-def selection(
-    weights: Sequence[int], size: int, share: tuple[int, int] = HALF
-) -> tuple[int, Select]:
-    """The length of blocks, and what selects from them the smallest value of each coordinate at
-    which the votes of it and of all below reach this share of all votes.
+def selection(weights: Sequence[int], size: int, shares: Sequence[Share]) -> tuple[int, Select]:
+    """The length of blocks, and what selects from them, for each share, the smallest value of each
+    coordinate at which the votes of it and of all below reach this share of all votes.
 
-    weights: the votes of the rows, all positive; size: coordinates of a row; share: numerator and
-    denominator. The shorter way for these votes is taken.
+    weights: the votes of the rows, all positive; size: coordinates of a row; shares: numerators and
+    denominators.
     """
-    target = -(-sum(weights) * share[0] // share[1])
-    first, last = _reachable_ranks(weights, target)
-    lighter: defaultdict[int, list[int]] = defaultdict(list)
-    for index, weight in enumerate(weights):
-        if weight < max(weights):
-            lighter[max(weights) - weight].append(index)
-    count, steps = len(weights), last - first
-    compared = sum(map(len, lighter.values()))
-    walk = len(compile_network(count, tuple(range(first, last + 1))).operations) + steps * (
-        _COST_OF_COUNT * compared + _COST_OF_GROUP * len(lighter) + _COST_OF_STEP
-    )
-    keys = compile_network(count, tuple(range(last + 1))).operations
-    sort = _COST_OF_KEYS * len(keys) + _COST_OF_KEYING * count
-    lacking = sum(lack * len(group) for lack, group in lighter.items())
-    if walk <= sort and lacking <= _LACK_MAX and count <= _COUNT_MAX:
-        return _walking(weights, target, lighter, (first, last), size)
-    return _sorting(weights, target, (first, last), size)
+    circuit = compile_quantiles(tuple(weights), tuple(shares))
+    return _by_sort(weights, shares, size) if circuit is None else _by_circuit(circuit, size)
+
+
+def _by_circuit(circuit: Circuit, size: int) -> tuple[int, Select]:
+    rows, network = circuit
+    length = block_length(4 * (network.scratch + len(rows)))
+    scratch = buffers_of(network.scratch, min(length, size))
+
+    def select(parts: Sequence[Vector]) -> Sequence[Vector]:
+        slots = [parts[row] for row in rows]
+        slots += [buffer[: slots[0].size] for buffer in scratch]
+        run_network(network, slots)
+        return [slots[slot] for slot in network.results]
+
+    return length, select
+
+
+def _by_sort(weights: Sequence[int], shares: Sequence[Share], size: int) -> tuple[int, Select]:
+    count = len(weights)
+    targets = [-(-sum(weights) * part // whole) for part, whole in shares]
+    windows = [_reachable_ranks(weights, target) for target in targets]
+    network = compile_network(count, tuple(range(max(last for _, last in windows) + 1)))
+    length = block_length(8 * (network.scratch + count))
+    buffers = buffers_of(count + network.scratch, min(length, size), np.float64)
+    counts = np.empty((2, min(length, size)), np.int64)
+    chosen = np.empty((len(targets), min(length, size)), np.int64)
+    results = buffers_of(len(targets), min(length, size))
+
+    def select(parts: Sequence[Vector]) -> Sequence[Vector]:
+        here = slice(parts[0].size)
+        slots = [buffer[here] for buffer in buffers]
+        for slot, part, weight in zip(slots, parts, weights, strict=False):
+            _write_keys(part, weight, slot)
+        run_network(network, slots)
+        ranked = [slots[slot].view(np.int64) for slot in network.results]
+        _pick(ranked, targets, windows, counts[:, here], chosen[:, here])
+        quantiles = results[:, here]
+        np.subtract(chosen[:, here].view(np.float64), _ZERO, out=quantiles, casting="same_kind")
+        return list(quantiles)
+
+    return length, select
 
 
 def _reachable_ranks(weights: Sequence[int], target: int) -> tuple[int, int]:
@@ -130,71 +142,6 @@ def _reachable_ranks(weights: Sequence[int], target: int) -> tuple[int, int]:
     return lowest, highest
 
 
-def _walking(
-    weights: Sequence[int],
-    target: int,
-    lighter: Mapping[int, Sequence[int]],
-    ranks: tuple[int, int],
-    size: int,
-) -> tuple[int, Select]:
-    count, (first, last) = len(weights), ranks
-    network = compile_network(count, tuple(range(first, last + 1)))
-    length = block_length(4 * (network.scratch + count))
-    scratch = np.empty((network.scratch, min(length, size)), np.float32)
-    lacks, masks, pendings = np.empty((3, min(length, size)), np.int32)
-    counts, lower = np.empty((2, min(length, size)), np.uint8)
-
-    def select(parts: Sequence[Vector], result: Vector) -> None:
-        slots = [*parts, *(buffer[: result.size] for buffer in scratch)]
-        run_network(network, slots)
-        ranked = [slots[slot] for slot in network.results]
-        lack, mask, pending = (x[: result.size] for x in (lacks, masks, pendings))
-        tally, below = counts[: result.size], lower[: result.size]
-        chosen = result.view(np.int32)
-        np.copyto(result, ranked[0])
-        pending[...] = -1
-        for rank, value in enumerate(ranked[:-1], first):
-            lack[...] = min((rank + 1) * max(weights) - target, _LACK_MAX)  # so many may lack
-            for each, group in lighter.items():
-                tally[...] = 0
-                for index in group:
-                    np.less_equal(parts[index], value, out=below.view(np.bool_))
-                    tally += below
-                mask[...] = tally
-                mask *= np.int32(each)
-                lack -= mask
-            # All ones while votes are missing, then zero for good: takes one step of rank up, or
-            # stays. A masked copy would do the same several times slower.
-            np.right_shift(lack, 31, out=mask)
-            pending &= mask
-            np.bitwise_xor(value.view(np.int32), ranked[rank + 1 - first].view(np.int32), out=mask)
-            mask &= pending
-            chosen ^= mask
-        result += np.float32(0)
-
-    return length, select
-
-
-def _sorting(
-    weights: Sequence[int], target: int, ranks: tuple[int, int], size: int
-) -> tuple[int, Select]:
-    count, (first, last) = len(weights), ranks
-    network = compile_network(count, tuple(range(last + 1)))
-    length = block_length(8 * (network.scratch + count))
-    buffers = np.empty((count + network.scratch, min(length, size)), np.float64)
-    counts = np.empty((2, min(length, size)), np.int64)
-
-    def select(parts: Sequence[Vector], result: Vector) -> None:
-        slots = [buffer[: result.size] for buffer in buffers]
-        for slot, part, weight in zip(slots, parts, weights, strict=False):
-            _write_keys(part, weight, slot)
-        run_network(network, slots)
-        ranked = [slots[slot] for slot in network.results]
-        _pick(ranked, first, target, counts[:, : result.size], result)
-
-    return length, select
-
-
 def _write_keys(values: Vector, votes: int, keys: npt.NDArray[np.float64]) -> None:
     keys[...] = values
     keys += _ZERO
@@ -203,24 +150,29 @@ def _write_keys(values: Vector, votes: int, keys: npt.NDArray[np.float64]) -> No
 
 
 def _pick(
-    ranked: Sequence[npt.NDArray[np.float64]],
-    first: int,
-    target: int,
-    counts: npt.NDArray[np.int64],
-    result: Vector,
+    ranked: Sequence[Votes],
+    targets: Sequence[int],
+    windows: Sequence[tuple[int, int]],
+    counts: Votes,
+    chosen: Votes,
 ) -> None:
-    """Write the value at which the votes in `ranked`, ascending from rank 0, reach the target."""
-    running, short = counts
-    bits = [key.view(np.int64) for key in ranked]
-    chosen = bits[first].copy()
-    running[...] = -target
-    for rank, key in enumerate(bits[:-1]):
-        np.bitwise_and(key, _VOTE_MASK, out=short)
-        running += short
-        if rank >= first:
-            # As in `_walking`.
-            np.right_shift(running, 63, out=short)
-            short &= key ^ bits[rank + 1]
-            chosen ^= short
+    """Write the keys at which the votes in `ranked`, ascending from rank 0, reach the targets.
+
+    Keys are seen as integers; those that are chosen come without the votes that they carried.
+    """
+    running, step = counts
+    running[...] = 0
+    for choice, (first, _) in zip(chosen, windows, strict=True):
+        choice[...] = ranked[first]
+    for rank, (key, above) in enumerate(pairwise(ranked)):
+        np.bitwise_and(key, _VOTE_MASK, out=step)
+        running += step
+        for choice, target, (first, last) in zip(chosen, targets, windows, strict=True):
+            if first <= rank < last:
+                # All ones while votes are missing, then zero for good: takes one step of rank up,
+                # or stays. A masked copy would do the same several times slower.
+                np.subtract(running, target, out=step)
+                step >>= 63
+                step &= key ^ above
+                np.bitwise_xor(choice, step, out=choice)
     chosen &= ~_VOTE_MASK
-    np.subtract(chosen.view(np.float64), _ZERO, out=result, casting="same_kind")

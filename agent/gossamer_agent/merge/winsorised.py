@@ -15,23 +15,14 @@ cannot stretch it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from gossamer_agent.merge.exact import Scalars
-from gossamer_agent.merge.kernels import (
-    Rows,
-    Vector,
-    Votes,
-    block_length,
-    blocks,
-    check_rows,
-    run_network,
-    subtract,
-)
-from gossamer_agent.merge.networks import compile_network
+from gossamer_agent.merge.kernels import Rows, Vector, Votes, blocks, check_rows, subtract
 from gossamer_agent.merge.result import canonicalise
 from gossamer_agent.merge.weighted import HALF, check_votes, selection
 
@@ -39,9 +30,6 @@ REACH: Final = 3
 """Ranges of the middle fifth that a value may lie from the median and still count in full."""
 
 _QUANTILES: Final = ((2, 5), HALF, (3, 5))
-
-_Middle = Callable[[Sequence[Vector], Sequence[Vector]], None]
-"""Writes the three quantiles of a block of all rows that have votes into its second argument."""
 
 
 def winsorised_mean(rows: Rows, votes: Votes) -> tuple[Vector, Scalars]:
@@ -54,63 +42,50 @@ def winsorised_mean(rows: Rows, votes: Votes) -> tuple[Vector, Scalars]:
     rows = check_rows(rows)
     weights = check_votes(rows, votes)
     voters = [index for index, weight in enumerate(weights) if weight]
-    shares = [np.float32(weights[index] / sum(weights)) for index in voters]
+    voting = [weights[index] for index in voters]
+    shares = np.array([weight / sum(voting) for weight in voting], np.float32)[:, None]
     out = np.empty_like(rows[0])
-    length, middle = _middle([weights[index] for index in voters], out.size)
-    quantiles = np.empty((len(_QUANTILES), min(length, out.size)), np.float32)
-    buffer = np.empty((len(voters), min(length, out.size)), np.float32)
+    length, select = selection(voting, out.size, _QUANTILES)
+    buffers = _Buffers(len(voters), min(length, out.size))
     whole = np.zeros(len(rows), np.int64)
     for block in blocks(out.size, length):
         parts, total = [rows[index][block] for index in voters], out[block]
-        low, centre, high = (values[: total.size] for values in quantiles)
-        middle(parts, (low, centre, high))
-        high -= low
-        high *= np.float32(REACH)
-        np.negative(high, out=low)
-        differences = subtract(parts, centre, buffer)
-        total[...] = 0
-        for row, (index, difference) in enumerate(zip(voters, differences, strict=True)):
-            whole[index] += _drawn_in(difference, low, high)
-            np.multiply(difference, shares[row], out=difference)
-            total += difference
+        low, centre, high = select(parts)
+        terms, outside = _drawn_in(parts, centre, (low, high), buffers)
+        for index, row in zip(voters, outside, strict=True):
+            whole[index] += row.size - np.count_nonzero(row)
+        terms *= shares
+        total[...] = terms[0]
+        for term in terms[1:]:
+            total += term
         total += centre
     canonicalise(out)
     return out, whole / out.size
 
 
-def _drawn_in(difference: Vector, low: Vector, high: Vector) -> int:
-    """Clip the difference in place; how many of its values were within the bounds."""
-    outside = np.count_nonzero(difference > high) + np.count_nonzero(difference < low)
-    if outside:
-        np.minimum(difference, high, out=difference)
-        np.maximum(difference, low, out=difference)
-    return difference.size - outside
+class _Buffers:
+    """For blocks of so many rows: one array for all, so that one call of numpy does for K."""
+
+    def __init__(self, count: int, length: int) -> None:
+        self.differences = np.empty((count, length), np.float32)
+        self.drawn = np.empty((count, length), np.float32)
+        self.outside = np.empty((count, length), np.bool_)
+        self.bound = np.empty(length, np.float32)
 
 
-def _middle(weights: Sequence[int], size: int) -> tuple[int, _Middle]:
-    """What selects the three quantiles for these votes, and the length of the blocks it takes."""
-    if len(set(weights)) == 1:
-        return _middle_of_equals(len(weights), size)
-    ways = [selection(weights, size, share) for share in _QUANTILES]
-
-    def select(parts: Sequence[Vector], results: Sequence[Vector]) -> None:
-        for (_, way), result in zip(ways, results, strict=True):
-            way(parts, result)
-
-    return min(length for length, _ in ways), select
-
-
-def _middle_of_equals(count: int, size: int) -> tuple[int, _Middle]:
-    """One network for all three: the rank at which so many of `count` votes are reached."""
-    ranks = tuple(-(-count * part // whole) - 1 for part, whole in _QUANTILES)
-    network = compile_network(count, ranks)
-    length = block_length(4 * (network.scratch + count))
-    scratch = np.empty((network.scratch, min(length, size)), np.float32)
-
-    def select(parts: Sequence[Vector], results: Sequence[Vector]) -> None:
-        slots = [*parts, *(buffer[: results[0].size] for buffer in scratch)]
-        run_network(network, slots)
-        for slot, result in zip(network.results, results, strict=True):
-            np.add(slots[slot], np.float32(0), out=result)
-
-    return length, select
+def _drawn_in(
+    parts: Sequence[Vector], centre: Vector, middle: tuple[Vector, Vector], buffers: _Buffers
+) -> tuple[Vector, npt.NDArray[np.bool_]]:
+    """The differences to the centre [K, n], drawn in to the reach of the middle fifth, and which
+    of them were."""
+    here = slice(centre.size)
+    drawn, outside = buffers.drawn[:, here], buffers.outside[:, here]
+    differences = subtract(parts, centre, buffers.differences)
+    low, high = middle
+    bound = np.subtract(high, low, out=buffers.bound[here])
+    bound *= np.float32(REACH)
+    np.minimum(differences, bound, out=drawn)
+    np.negative(bound, out=bound)
+    np.maximum(drawn, bound, out=drawn)
+    np.not_equal(drawn, differences, out=outside)
+    return drawn, outside
