@@ -1,12 +1,14 @@
 """40 Sybils of one inviter against 10 honest peers, for 200 seeds: their share of every merge.
 
-    python scripts/sybil_campaign.py [SEEDS]
+    python scripts/sybil_campaign.py [--seeds N]
 
-Two processes. Prints a table and exits with 1 if they had more than a third of any merge.
+Two processes; progress on stderr. Prints a table and exits with 1 if they had more than a third of
+any merge.
 """
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
 import os
 import sys
@@ -59,9 +61,17 @@ def table(rows: list[Found]) -> str:
 
 
 def main() -> int:
-    seeds = int(sys.argv[1]) if len(sys.argv) > 1 else SEEDS
+    parser = argparse.ArgumentParser(description="Measure the share of votes of 40 Sybils.")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="how many (%(default)s)")
+    seeds = parser.parse_args().seeds
+    if seeds < 1:
+        parser.error("--seeds: at least 1")
+    rows = []
     with multiprocessing.Pool(2) as pool:
-        rows = pool.map(found, range(seeds), chunksize=1)
+        for row in pool.imap(found, range(seeds)):
+            rows.append(row)
+            if len(rows) % 20 == 0:
+                print(f"{len(rows)}/{seeds} seeds", file=sys.stderr)
     print("40 Sybils of one inviter against 10 honest peers: their votes in merges of the honest")
     print(table(rows))
     return 1 if any(row.beyond for row in rows) else 0

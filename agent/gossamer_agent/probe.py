@@ -2,9 +2,10 @@
 
 Theory of operation. The runtime maps a file and follows the offsets it finds there; of altered
 files about one in three ends it with a signal, and a few never end. The parent starts this module
-as a program, which lowers its own limits, reads the file once, loads and runs all its signatures
-and prints one line of JSON. The parent believes that line only when the child ended well. What is
-reported belongs to the SHA-256 in the report: load the file with that pin and nothing else.
+as a program, which lowers its own limits, reads the file once, sees that its offsets stay within it
+(`tflite_file`), loads and runs all its signatures and prints one line of JSON. The parent believes
+that line only when the child ended well. What is reported belongs to the SHA-256 in the report:
+load the file with that pin and nothing else.
 """
 
 from __future__ import annotations
@@ -15,16 +16,21 @@ import os
 import resource
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gossamer_agent.errors import ModelError
+
+if TYPE_CHECKING:
+    from gossamer_agent.tflite import TfliteLearner
 
 TIMEOUT_S: Final = 30.0
 _CPU_S_MAX: Final = 20
 _MEMORY_BYTES_MAX: Final = 4 << 30
 _ANSWER_BYTES_MAX: Final = 64 << 10
+_ROWS: Final = 3
 _BEGIN: Final = b"gossamer-probe:"
 
 
@@ -125,6 +131,7 @@ def _lower_limits() -> None:
 def _try_model(path: Path) -> dict[str, Any]:
     # The parent must not load a runtime in order to probe.
     from gossamer_agent.tflite import TfliteLearner, read_model, runtime  # noqa: PLC0415
+    from gossamer_agent.tflite_file import check_file  # noqa: PLC0415
 
     found: dict[str, Any] = {
         "problem": "",
@@ -143,11 +150,16 @@ def _try_model(path: Path) -> dict[str, Any]:
     try:
         content = read_model(path)
         found |= {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+        check_file(content)
         learner = TfliteLearner(content)
+        _exercise(learner)
     except ModelError as error:
         return found | {"problem": str(error).removeprefix(f"{path}: ").removeprefix("model: ")}
     except MemoryError:
         return found | {"problem": _unusable("it asks for more memory than there is")}
+    except Exception as error:
+        # Names that are no UTF-8, tensors that do not exist: the runtime's own kinds of damage.
+        return found | {"problem": _unusable(f"it makes the runtime raise {type(error).__name__}")}
     contract = learner.contract
     return found | {
         "parameters": contract.parameters,
@@ -156,6 +168,24 @@ def _try_model(path: Path) -> dict[str, Any]:
         "input_shape": contract.input_shape,
         "signatures": learner.signatures,
     }
+
+
+def _exercise(learner: TfliteLearner) -> None:
+    """Another batch than the trial's, of random values and every label: it may reach further."""
+    import numpy as np  # noqa: PLC0415
+
+    from gossamer_agent.contract import REGRESSION  # noqa: PLC0415
+    from gossamer_agent.learner import DivergedError, Samples, Training  # noqa: PLC0415
+
+    contract, rng = learner.contract, np.random.default_rng(0)
+    x = rng.standard_normal((_ROWS, *contract.input_shape), np.float32)
+    y: Any = np.linspace(0, contract.classes - 1, _ROWS).astype(np.int32)
+    if contract.task == REGRESSION:
+        y = rng.standard_normal((_ROWS, contract.classes), np.float32)
+    params = learner.init()
+    with suppress(DivergedError):  # values that this model never meets may be too much for it
+        params = learner.train(params, Samples(x, y), Training(steps=2, batch=_ROWS), rng).params
+    learner.evaluate(params, Samples(x, y))
 
 
 def main() -> int:

@@ -22,6 +22,8 @@ import hashlib
 import importlib
 import math
 import os
+import re
+import stat
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -314,7 +316,10 @@ def infer_only(content: bytes, x: Vector) -> Vector:
 def read_model(path: Path) -> bytes:
     """The bytes of a model file, at most 64 MiB. Raises ModelError."""
     try:
-        size = path.stat().st_size
+        status = path.stat()
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+            raise ModelError(f"{path}: is no regular file")  # reading a pipe may never end
+        size = status.st_size
         if size > MODEL_BYTES_MAX:
             raise ModelError(f"{path}: {size} bytes exceed the limit of {MODEL_BYTES_MAX}")
         content = path.read_bytes()
@@ -405,7 +410,8 @@ def _listed(names: Any) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return re.sub(r"\S+\.(cc|h):\d+ ", "", line)  # where in the runtime's source
 
 
 @contextlib.contextmanager

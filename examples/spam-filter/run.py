@@ -20,6 +20,7 @@ OPTIONS = {
 }
 
 
+# From here on as in the other examples: each folder runs alone, wherever it is copied to.
 def simulate(data, more):
     """Run the swarm on this machine, and what it is compared with; the result as a dict."""
     options = [word for name, value in OPTIONS.items() for word in (f"--{name}", value)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 import struct
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import trio
+import trio.testing
 
-from gossamer_agent.api import answering, listening, server, stream
+from gossamer_agent.api import answering, listening, server, serving, stream
 from gossamer_agent.api.answering import AnsweringModel
 from gossamer_agent.api.listening import listen, make_token
 from gossamer_agent.api.serving import NodeBackend
-from gossamer_agent.api.stream import Connection
+from gossamer_agent.api.stream import Connection, ReadyLock
 from gossamer_agent.contract import Contract
 from gossamer_agent.data.schema import learn_schema
 from gossamer_agent.errors import ConfigError, ModelError
@@ -65,6 +67,103 @@ def test_a_client_that_reads_nothing_loses_its_place(monkeypatch: pytest.MonkeyP
         with trio.fail_after(10):
             await _contained_run(ours, lambda connection: connection.send_all(bytes(64 << 20)))
         await theirs.aclose()
+
+    trio.run(main)
+
+
+def test_head_and_body_of_an_answer_are_one_write() -> None:
+    written: list[bytes] = []
+
+    class Counting:
+        def __init__(self, socket: Any) -> None:
+            self.socket = socket
+
+        async def send_all(self, data: Any) -> None:
+            written.append(bytes(data))
+
+    async def serve(connection: Connection) -> None:
+        for parts in ([b"head", b"body", b"more"], [b"alone"], []):
+            async with stream.written_together():
+                for part in parts:
+                    await connection.send_all(part)
+        await connection.send_all(b"free")
+
+    async def main() -> None:
+        ours, theirs = trio.socket.socketpair()
+        counting: Any = Counting(ours)
+        await Connection(counting).run(serve)
+        theirs.close()
+        async with stream.written_together():  # of no connection
+            pass
+
+    trio.run(main)
+    assert written == [b"headbody", b"more", b"alone", b"free"]
+
+
+def test_a_connection_that_is_idle_is_closed_and_a_busy_one_is_not() -> None:
+    async def main() -> None:
+        ours, theirs = await pair()
+        ended: list[str] = []
+
+        async def serve(connection: Connection) -> None:
+            await connection.idle.restart(None, None)
+            await connection.idle.stop()
+            await trio.sleep(0.1)
+            ended.append("busy")
+            await connection.idle.restart(None, None)
+            await trio.sleep_forever()
+
+        with trio.fail_after(10):
+            await Connection(ours, 0.05).run(serve)
+            assert await theirs.receive_some() == b""
+        assert ended == ["busy"]
+        await theirs.aclose()
+
+    trio.run(main)
+
+
+def test_an_idle_client_is_sent_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "KEEP_ALIVE_S", 0.2)
+
+    async def main() -> None:
+        opened = listen(tmp_path, "unix")
+        assert opened is not None
+        backend: Any = SimpleNamespace(
+            schema=learn_schema(
+                Samples(np.repeat(X, 20, axis=0), np.arange(20) % 2),
+                Contract("classification", 2, (64,), 10),
+            ),
+            health=lambda: (True, "learning"),
+        )
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                answer = partial(server.serve, token="t", body_bytes_max=1000)
+                nursery.start_soon(answer, opened, backend)
+                client = await trio.open_unix_socket(str(tmp_path / "api.sock"))
+                for _ in range(2):
+                    await client.send_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+                    assert b" 200 " in await client.receive_some()
+                assert await client.receive_some() == b""
+                await client.aclose()
+                nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+def test_a_lock_waits_only_where_it_is_taken() -> None:
+    async def main() -> None:
+        lock = ReadyLock()
+        order: list[str] = []
+
+        async def second() -> None:
+            async with lock:
+                order.append("second")
+
+        async with trio.open_nursery() as nursery, lock:
+            nursery.start_soon(second)
+            await trio.testing.wait_all_tasks_blocked()
+            order.append("first")
+        assert order == ["first", "second"]
 
     trio.run(main)
 
@@ -176,3 +275,29 @@ def test_a_snapshot_is_never_taken_from_a_core_at_work() -> None:
         assert second.version.replica != first.version.replica
 
     trio.run(main)
+
+
+def test_the_event_loop_computes_only_what_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    learner = load_learner("softmax")
+    node: Any = SimpleNamespace(
+        means=SimpleNamespace(
+            intake=SimpleNamespace(notice=lambda _: None), learning=SimpleNamespace(learner=learner)
+        ),
+        device=SimpleNamespace(model="softmax"),
+    )
+    backend = NodeBackend(node)
+    snapshot: Any = SimpleNamespace(served=learner.init())
+    clock = iter(np.arange(0.0, 10.0, 0.01))
+    monkeypatch.setattr(serving.time, "thread_time", lambda: next(clock))
+    assert not backend._is_quick(1)
+    backend._compute(snapshot, X)  # loads the model
+    assert not backend._is_quick(1)
+    backend._compute(snapshot, X)  # takes 10 ms
+    assert not backend._is_quick(1)
+    monkeypatch.setattr(serving.time, "thread_time", lambda: 0.0)
+    for _ in range(60):
+        backend._compute(snapshot, X)
+    assert backend._is_quick(1)
+    assert not backend._is_quick(1000)
+    backend._inferring.acquire_on_behalf_of_nowait("a large batch")
+    assert not backend._is_quick(1)

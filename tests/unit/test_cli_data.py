@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 
+from gossamer_agent.cli.words import parse_words, show_words
 from gossamer_agent.device.folder import open_device
 from gossamer_agent.exit_codes import ExitCode
 
@@ -67,6 +70,44 @@ def test_check_compares_with_a_model(gossamer: Gossamer, tmp_path: Path) -> None
 def test_init_keeps_what_labels_mean(device: Path) -> None:
     settings = open_device(device).config.data
     assert (settings.label, settings.labels) == ("state", ("dry", "wet"))
+
+
+def test_columns_of_text_are_left_out(gossamer: Gossamer, tmp_path: Path) -> None:
+    path = table(tmp_path / "a.csv", words=("dry", '"wet, cold"'))
+    header, *rows = path.read_text().splitlines()
+    header = header.replace("s0,", 'note,"s0, C",')
+    path.write_text("\n".join([header, *(f'"all well, thanks",{row}' for row in rows)]))
+    said = ("--label", "state", "--model", "softmax")
+    ran = gossamer("data", "check", path, *said)
+    assert ran.code == ExitCode.DATA
+    assert "line 2, column 'note': 'all well, thanks' is no number" in ran.err
+    assert "--features" in ran.err
+    features = ",".join(['"s0, C"', *(f"s{number}" for number in range(1, WIDTH))])
+    said = (*said, "--features", features)
+    ran = gossamer("data", "check", path, *said)
+    assert ran.code == 0, ran.err
+    (shown,) = [line for line in ran.out.splitlines() if line.startswith("--labels")]
+    words = shlex.split(shown)[1]
+    assert parse_words(words) == ("dry", "wet, cold")
+    made = gossamer("init", tmp_path / "d", "--swarm", "s", "--data", path, *said)
+    assert made.code == 0, made.err
+    assert words in made.out
+    settings = open_device(tmp_path / "d").config.data
+    assert settings.features == parse_words(features)
+    assert settings.labels == ("dry", "wet, cold")
+
+
+@pytest.mark.parametrize(
+    "words", [("dry", "wet"), ("nass", "größer"), ("a b", 'say "x"'), ("it's", "a,b", "$HOME")]
+)
+def test_words_are_shown_as_they_are_read(words: tuple[str, ...]) -> None:
+    assert parse_words(*shlex.split(show_words(words))) == words
+
+
+def test_words_that_cannot_be_read() -> None:
+    with pytest.raises(click.BadParameter, match="double quotes"):
+        parse_words('dry,"wet')
+    assert parse_words(" dry, wet,,") == ("dry", "wet")
 
 
 def test_import_adds_to_the_reservoir_once(

@@ -15,6 +15,7 @@ import pytest
 
 from gossamer_agent.audit.counterfactual import Counterfactual, Pair
 from gossamer_agent.authoring.bake import bake
+from gossamer_agent.authoring.trial import answers_of
 from gossamer_agent.cli import model_served
 from gossamer_agent.errors import ModelError
 from gossamer_agent.exit_codes import ExitCode
@@ -45,6 +46,15 @@ def test_tells_of_a_shipped_model(gossamer: Gossamer) -> None:
     assert not told["grad_clipped"]
     ran = gossamer("model", "info", "nothing.tflite")
     assert (ran.code, ran.err) == (ExitCode.MODEL, "gossamer: nothing.tflite: no such file\n")
+
+
+@pytest.mark.slow  # starts processes
+def test_a_file_is_asked_in_a_process_of_its_own() -> None:
+    learner, x = load_learner("softmax"), np.full((3, 64), 0.5, np.float32)
+    asked = answers_of(model_content("softmax"), x)
+    np.testing.assert_array_equal(asked, learner.infer(learner.init(), x))
+    with pytest.raises(ModelError, match="the runtime refuses the file"):
+        answers_of(b"TFL3", x)
 
 
 # Author ------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,31 @@ def eager(model: Any, x: Any, y: Any, *, is_softmax: bool) -> tuple[float, Any]:
     return float(loss), np.concatenate(parts)
 
 
+alone = pytest.mark.skipif(
+    importlib.util.find_spec("tflite_runtime") is not None,
+    reason="tflite-runtime cannot be loaded into a process beside TensorFlow",
+)
+
+
+def test_the_command_writes_a_file_that_can_be_trained(
+    tmp_path: Path, gossamer: Callable[..., Any]
+) -> None:
+    """With whichever runtime is installed: TensorFlow is in this process, the runtime is not."""
+    shaken(mobile()).save(tmp_path / "m.keras")
+    made = tmp_path / "m.tflite"
+    ran = gossamer("model", "convert", tmp_path / "m.keras", "--out", made)
+    assert ran.code == 0, ran.err
+    assert "answers as Keras does" in ran.out
+    assert "warning" not in ran.err
+    mobile().save(tmp_path / "new.keras")
+    new = gossamer("model", "convert", tmp_path / "new.keras", "--out", tmp_path / "new.tflite")
+    assert new.code == 0
+    assert "warning: batch normalisation" in new.err
+    checked = gossamer("model", "check", made)
+    assert checked.out.splitlines()[-1] == "usable"
+
+
+@alone
 @pytest.mark.parametrize("name", ["mlp", "lenet", "lenet_max", "lenet_frozen", "mobile", "waves"])
 def test_gradients_are_those_of_tensorflow_and_the_file_trains(name: str, tmp_path: Path) -> None:
     from gossamer_agent.authoring.from_keras import convert
@@ -150,6 +176,7 @@ def test_gradients_are_those_of_tensorflow_and_the_file_trains(name: str, tmp_pa
     assert learner.evaluate(trained.params, Samples(x, y)).loss < loss
 
 
+@alone
 def test_one_sigmoid_becomes_two_classes_and_one_number_a_regression(tmp_path: Path) -> None:
     import keras
     from keras import layers
@@ -186,3 +213,6 @@ def test_all_that_cannot_be_converted_is_named_in_one_line(tmp_path: Path) -> No
     (tmp_path / "bad.keras").write_bytes(b"PK\x03\x04")
     with pytest.raises(ModelError, match="Keras cannot read it"):
         convert(tmp_path / "bad.keras")
+    keras.Sequential([keras.Input((None, 4)), layers.Dense(2)]).save(tmp_path / "free.keras")
+    with pytest.raises(ModelError, match=r"free\.keras: the input must have fixed dimensions"):
+        convert(tmp_path / "free.keras")

@@ -117,6 +117,20 @@ class Empty(Client):
     def get_parameters(self, config):
         return []
 
+class Newer(Client):
+    """As newer Flower projects are: the server has the first parameters."""
+    get_parameters = None
+
+def begin():
+    return Client().get_parameters({})
+
+def begin_with(context: Context):
+    weights, scale, counter = begin()
+    return [weights + context.run_config["start"], scale, counter]
+
+def nothing():
+    return []
+
 class Silent(Client):
     def evaluate(self, parameters, config):
         return 1.5, 3, {}
@@ -195,6 +209,17 @@ def test_peers_whose_clients_draw_at_random_agree(learner: Callable[[str], Learn
     assert one.init()[6:].tolist() == [0, 0, 0, 0]
 
 
+def test_a_client_without_first_parameters_is_given_some(
+    learner: Callable[[str], Learner],
+) -> None:
+    made = learner("Newer?first=begin")
+    assert made.model_sha256 == learner("Client").model_sha256
+    trained = made.train(made.init(), NO_DATA, Training(), RNG).params
+    assert trained[0] == 0.5
+    other = learner("Newer?first=begin_with&start=0.25").init()
+    assert (other - made.init()).tolist() == [0.25] * 6 + [0.0] * 4
+
+
 def test_another_name_is_another_model(learner: Callable[[str], Learner]) -> None:
     assert learner("Client").model_sha256 == learner("Client?name=flower").model_sha256
     assert learner("Client").model_sha256 != learner("Client?name=mine").model_sha256
@@ -257,8 +282,12 @@ def test_a_fit_that_explodes_is_divergence(learner: Callable[[str], Learner]) ->
 @pytest.mark.parametrize(
     ("what", "says"),
     [
-        ("Labels", r"array 1 of get_parameters is int64 \(3,\): only floating arrays"),
-        ("Empty", "get_parameters gives no arrays"),
+        ("Labels", r"array 1 is int64 \(3,\): only floating arrays"),
+        ("Empty", r"get_parameters gives no arrays; .*\?first=MODULE:FUNCTION"),
+        ("Empty?first=missing", "has no function or class missing"),
+        ("Empty?first=no.module:begin", "there is no module no in"),
+        ("Empty?first=nothing", "there are no arrays"),
+        ("Empty?first=1", "first='1' must be the name of a function"),
         ("NoClient", "a NoClient without get_parameters, not a NumPyClient"),
         ("ANSWER", "has no function or class ANSWER"),
         ("Missing", "has no function or class Missing"),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.resources
-import importlib.util
+import os
 from pathlib import Path
 
 import numpy as np
@@ -68,8 +68,19 @@ def test_a_missing_file_is_a_report(tmp_path: Path) -> None:
 def test_truncated_files_take_nothing_down(tmp_path: Path) -> None:
     found = [report(tmp_path, GOOD[: len(GOOD) * part // 8]) for part in range(1, 8)]
     assert not any(one.usable for one in found)
-    if importlib.util.find_spec("tflite_runtime"):
-        assert any("signal 11" in one.problem for one in found)
+    assert {one.problem for one in found} == {
+        "the file is damaged: something lies beyond its end",
+    }
+
+
+def test_a_runtime_that_is_ended_by_a_signal_is_an_answer(tmp_path: Path) -> None:
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\nkill -SEGV $$\n")
+    program.chmod(0o700)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(probe.sys, "executable", str(program))
+        found = check_model(tmp_path / "any.tflite")
+    assert found.problem == "not a usable model: it ends the runtime with signal 11"
 
 
 def test_random_bodies_take_nothing_down(tmp_path: Path) -> None:
@@ -96,6 +107,17 @@ def test_huge_numbers_take_nothing_down(tmp_path: Path) -> None:
         content = GOOD[:at] + huge + GOOD[at + 4 :]
         found = report(tmp_path, content)
         assert found.sha256 in (b"", hashlib.sha256(content).digest())
+
+
+def test_names_that_are_no_text_are_said_in_one_line(tmp_path: Path) -> None:
+    found = report(tmp_path, GOOD.replace(b"logits\0", b"logit\xff\0"))
+    assert "codec can't decode" in found.problem
+
+
+def test_a_pipe_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.tflite")
+    found = check_model(tmp_path / "pipe.tflite")
+    assert found.problem == "is no regular file"
 
 
 def test_a_file_that_never_ends_is_given_up(tmp_path: Path) -> None:

@@ -30,6 +30,11 @@ class AnsweringModel:
         self._own: Learner | None = None
         self._lock = Lock()
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether the next answer waits for nobody: loaded, and not shared with the training."""
+        return self._own is not None and not is_foreign(self._reference)
+
     def answer(
         self, served: Vector, x: npt.NDArray[np.float32]
     ) -> tuple[npt.NDArray[np.float32], bool]:

@@ -20,6 +20,7 @@ from typing import Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gossamer_agent.api.problems import ProblemError, problem
+from gossamer_agent.api.stream import written_together
 
 log = logging.getLogger("gossamer.api")
 
@@ -49,11 +50,21 @@ class Guard:
                 await send({"type": "websocket.close", "code": 1008})
             return
         started = False
+        head: Message | None = None
 
         async def sending(message: Message) -> None:
-            nonlocal started
+            nonlocal started, head
+            if message["type"] == "http.response.start":
+                head = message  # goes out with the first part of the body
+                return
             started = True
-            await send(message)
+            if head is None:
+                await send(message)
+                return
+            first, head = head, None
+            async with written_together():
+                await send(first)
+                await send(message)
 
         try:
             self._check(scope)

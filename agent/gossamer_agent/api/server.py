@@ -18,7 +18,7 @@ import trio
 
 from gossamer_agent.api.backend import Backend
 from gossamer_agent.api.listening import Listening
-from gossamer_agent.api.stream import Connection
+from gossamer_agent.api.stream import Connection, ReadyLock
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -118,8 +118,11 @@ def _conversing(
 
     async def converse(stream: trio.SocketStream) -> None:
         async def talk(connection: Connection) -> None:
-            await TCPServer(wrapped, config, context, ConnectionState({}), cast(Any, connection))
+            made = TCPServer(wrapped, config, context, ConnectionState({}), cast(Any, connection))
+            made.idle_task = cast(Any, connection.idle)
+            made.send_lock = cast(Any, ReadyLock())
+            await made
 
-        await Connection(stream).run(talk)
+        await Connection(stream, KEEP_ALIVE_S).run(talk)
 
     return converse

@@ -1,7 +1,8 @@
 """Answers the local API for a running agent.
 
-Theory of operation. Inference runs in a thread of its own with an interpreter of its own, so it
-waits neither for trio nor for training. What answers is a snapshot: the parameters that the core
+Theory of operation. Inference has an interpreter of its own, so it does not wait for training, and
+a thread of its own, so that nothing waits for it; only what takes less than a change of threads
+does is computed at once. What answers is a snapshot: the parameters that the core
 serves, with their round, hash and the head of the feed, taken together with the first question
 after the core serves another vector and is at rest; until then the last snapshot answers. It
 outlives the core: while the store fails, or the agent asks its neighbours after a restart of its
@@ -10,6 +11,7 @@ core, the last snapshot goes on answering.
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -33,6 +35,10 @@ if TYPE_CHECKING:
 
 INFERENCES: Final = 1
 """At a time: an interpreter serves one call."""
+INLINE_S_MAX: Final = 2e-4
+"""CPU time of an inference that the event loop waits for; to a thread and back takes as long."""
+_FADING: Final = 0.9
+"""Of the longest time of one sample, per inference: one that was unlucky is forgotten."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +59,7 @@ class NodeBackend:
         self._snapshot: Snapshot | None = None
         self._inferring = trio.CapacityLimiter(INFERENCES)
         self._writing = trio.CapacityLimiter(1)
+        self._sample_s = math.inf  # CPU time of a sample lately, at most
         self.answers = 0
 
     @property
@@ -62,9 +69,12 @@ class NodeBackend:
     async def infer(self, x: npt.NDArray[np.float32], receipt: bool) -> Answered:
         """Scores of x float32 [n, ...]; probabilities for a classification."""
         snapshot = await self._now()
-        scores, personal = await trio.to_thread.run_sync(
-            self._compute, snapshot, x, limiter=self._inferring
-        )
+        if self._is_quick(len(x)):
+            scores, personal = self._compute(snapshot, x)
+        else:
+            scores, personal = await trio.to_thread.run_sync(
+                self._compute, snapshot, x, limiter=self._inferring
+            )
         self.answers += len(x)
         version = snapshot.version
         signed = None
@@ -123,7 +133,19 @@ class NodeBackend:
         self, snapshot: Snapshot, x: npt.NDArray[np.float32]
     ) -> tuple[npt.NDArray[np.float32], bool]:
         self._intake.notice(x)
-        return self._model.answer(snapshot.served, x)
+        was_ready, begun = self._model.is_ready, time.thread_time()
+        answer = self._model.answer(snapshot.served, x)
+        if was_ready:  # else the model was loaded as well
+            took = (time.thread_time() - begun) / len(x)
+            known = 0.0 if math.isinf(self._sample_s) else self._sample_s
+            self._sample_s = max(took, known * _FADING)
+        return answer
+
+    def _is_quick(self, samples: int) -> bool:
+        """Whether nobody would notice that the event loop computes this itself."""
+        if not self._model.is_ready or self._inferring.borrowed_tokens:
+            return False
+        return samples * self._sample_s <= INLINE_S_MAX
 
     async def _now(self) -> Snapshot:
         """The newest snapshot. Raises NotReadyError before the first."""

@@ -56,7 +56,7 @@ _TOLERANCE: Final = 1e-4
 class Converted:
     """net and its first parameters float32 [P], those of the Keras model; steps: (layer, what
     became of it) for the report; samples: random inputs, and answers: what Keras says to them, in
-    front of a last `head` (softmax, sigmoid or "").
+    front of a last `head` (softmax, sigmoid or ""); warnings: lines for the user.
     """
 
     net: Net
@@ -65,6 +65,7 @@ class Converted:
     samples: Floats
     answers: Floats
     head: str
+    warnings: tuple[str, ...] = ()
 
     def check(self, logits: Floats) -> float:
         """The largest difference to Keras, relative to its largest answer. ModelError if large."""
@@ -85,7 +86,10 @@ def convert(path: Path, task: str | None = None, *, int8: bool = False) -> Conve
         raise ModelError(f"{path}: no such file")
     model = _load(path)
     conversion = Conversion(int8=int8)
-    end = conversion.walk(model)
+    try:
+        end = conversion.walk(model)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
     if conversion.problems:
         raise ModelError(f"{path}: cannot be converted: " + "; ".join(conversion.problems))
     net = conversion.finish(end, task)
@@ -98,11 +102,39 @@ def convert(path: Path, task: str | None = None, *, int8: bool = False) -> Conve
         x,
         conversion.answers(model, x),
         conversion.head,
+        _unused_statistics(model),
     )
 
 
+def _unused_statistics(model: Any) -> tuple[str, ...]:
+    """A line if batch normalisation was never trained: as constants 0 and 1 it does nothing."""
+    names = [
+        layer.name
+        for layer in model.layers
+        if type(layer).__name__ == "BatchNormalization"
+        and not np.any(layer.moving_mean)
+        and np.all(np.asarray(layer.moving_variance) == 1)
+    ]
+    if not names:
+        return ()
+    return (
+        f"batch normalisation {', '.join(names[:3])}{' ...' if names[3:] else ''} has the mean 0"
+        " and variance 1 of a model that was never trained, and keeps them: a deep net may learn"
+        " nothing. Train it in Keras for a while first (docs/models.md)",
+    )
+
+
+def _sentences(line: str, most: int = 200) -> str:
+    """The whole sentences of a long line, as far as they fit."""
+    if len(line) <= most:
+        return line
+    return line[: line.rfind(". ", 0, most) + 1] or f"{line[:most]}..."
+
+
 def _load(path: Path) -> Any:
+    # Both keep TensorFlow from talking about itself; the second one makes sums repeatable too.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     try:
         keras = importlib.import_module("keras")
     except ImportError:
@@ -114,7 +146,7 @@ def _load(path: Path) -> Any:
     except Exception as error:
         # Keras raises whatever its deserialisation meets.
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"{path}: Keras cannot read it: {line:.200}") from None
+        raise ModelError(f"{path}: Keras cannot read it: {_sentences(line)}") from None
     if not model.built or not hasattr(model, "inputs") or len(model.inputs) != 1:
         raise ModelError(f"{path}: only a built Sequential or functional model with one input fits")
     if len(model.outputs) != 1:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gossamer_agent.cli.here import folder_here
+from gossamer_agent.cli.words import parse_words, show_words
 
 if TYPE_CHECKING:
     from gossamer_agent.contract import Contract
@@ -28,6 +29,7 @@ def data() -> None:
       temperature,humidity,state
       0.21,0.70,dry
       0.24,0.93,wet
+
     Labels are whole numbers 0, 1, 2, ... or words. Values are taken as they are: scale each column
     to about 0..1 before. Samples never leave the device.
     """
@@ -39,15 +41,25 @@ def _table_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--model", metavar="MODEL", help="Compare with what this model takes."),
         click.option("--regression", is_flag=True, help="Labels are numbers to be predicted."),
         click.option("--shape", metavar="SHAPE", default="", help="Of an image, such as 8x8x1."),
-        click.option("--labels", metavar="WORDS", default="", help="Label words in their order."),
-        click.option("--features", metavar="COLUMNS", default="", help="All others without it."),
+        click.option(
+            "--labels",
+            metavar="WORDS",
+            default="",
+            help="Label words in their order, with commas between.",
+        ),
+        click.option(
+            "--features",
+            metavar="COLUMNS",
+            default="",
+            help="The columns of a sample, with commas between; all others without it.",
+        ),
         click.option("--label", metavar="COLUMN", help="The column with the labels."),
     ):
         command = option(command)
     return command
 
 
-@data.command()
+@data.command(short_help="Tell what FILE, or the device here, learns from.")
 @click.argument("file", type=_FILE, required=False)
 @_table_options
 def info(file: Path | None, as_json: bool, **said: Any) -> None:
@@ -64,7 +76,7 @@ def info(file: Path | None, as_json: bool, **said: Any) -> None:
     _tell(file, _load(file, **said)[0], as_json)
 
 
-@data.command()
+@data.command(short_help="Say whether FILE can be learnt from; name its fault.")
 @click.argument("file", type=_FILE)
 @_table_options
 def check(file: Path, as_json: bool, **said: Any) -> None:
@@ -145,16 +157,12 @@ def _load(
         wanted = wanted or (contract.input_shape if len(contract.input_shape) > 1 else ())
     layout = Layout(
         label=label,
-        features=_words(features),
+        features=parse_words(features),
         shape=wanted,
-        words=_words(labels),
+        words=parse_words(labels),
         regression=regression,
     )
     return load_file(file, layout), contract
-
-
-def _words(said: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in said.split(",") if word.strip())
 
 
 def _fits(file: Path, loaded: Loaded, contract: Contract) -> None:
@@ -193,7 +201,7 @@ def _rows(file: Path, found: FileSummary) -> list[tuple[str, str]]:
     else:
         rows.append(("labels", _some([f"{word} {count}" for word, count in found.labels.items()])))
     if found.words:
-        rows.append(("--labels", ",".join(found.words)))
+        rows.append(("--labels", show_words(found.words)))
     if found.constant:
         rows.append(("constant", f"{found.constant} features never vary"))
     if found.duplicates:
@@ -240,7 +248,7 @@ def _device_info(folder: Path, as_json: bool) -> None:
         return
     rows = [row for row in _rows(device.data_path, found) if row[0] != "--labels"]
     if words or found.words:
-        rows.append(("--labels", ",".join(words or found.words)))
+        rows.append(("--labels", show_words(words or found.words)))
     rows.append(
         ("arrived", f"{kept.rows} of at most {reservoir.rows_max} kept, {kept.held} held out")
     )

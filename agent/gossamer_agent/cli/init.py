@@ -15,6 +15,7 @@ from gossamer_agent.cli.settings import (
     make_config,
     with_words,
 )
+from gossamer_agent.cli.words import show_words
 
 if TYPE_CHECKING:
     from gossamer_agent.learner import Learner
@@ -120,7 +121,7 @@ def init(
     click.echo(f"swarm    {genesis.name}, id {genesis.swarm_id.hex()[:16]}")
     click.echo(f"device   {peer_id_text(keys.identity.peer_id)}, steward")
     if data.words:
-        click.echo(f"labels   {','.join(data.words)}")
+        click.echo(f"labels   {show_words(data.words)}")
     click.echo(f"folder   {directory}")
     click.echo(f"\nNext:\n  gossamer -C {directory} run\n  gossamer -C {directory} invite --uses 5")
 

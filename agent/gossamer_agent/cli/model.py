@@ -50,7 +50,7 @@ def list_models(*, as_json: bool) -> None:
     click.echo("\nThe number is that of the parameters; see gossamer model info NAME.")
 
 
-@model.command()
+@model.command(short_help="Say whether FILE can be trained here.")
 @click.argument("file", type=click.Path(path_type=Path))
 def check(file: Path) -> None:
     """Say whether FILE, a .tflite, can be trained here, and if not, what it lacks.
@@ -64,7 +64,7 @@ def check(file: Path) -> None:
     click.echo("usable")
 
 
-@model.command()
+@model.command(short_help="Tell what MODEL holds.")
 @click.argument("reference", metavar="MODEL")
 @json_option
 def info(reference: str, *, as_json: bool) -> None:

@@ -90,7 +90,7 @@ def softmax(inputs: int, classes: int, seed: int, out: Path) -> None:
     _write(kinds.dense((inputs, classes)), seed, out)
 
 
-@author.command()
+@author.command(short_help="Dense layers with ReLU between.")
 @_inputs("Values of a sample.", required=True)
 @_hidden()
 @_classes(required=True)
@@ -103,7 +103,7 @@ def mlp(inputs: int, hidden: tuple[int, ...], classes: int, seed: int, out: Path
     _write(kinds.dense((inputs, *(hidden or (64,)), classes)), seed, out)
 
 
-@author.command()
+@author.command(short_help="Small images: convolutions, then dense.")
 @click.option(
     "--inputs",
     callback=_dimensions(2, 3),
@@ -136,7 +136,7 @@ def cnn(
     _write(net, seed, out)
 
 
-@author.command()
+@author.command(short_help="Windows over time: convolutions, then dense.")
 @click.option(
     "--inputs",
     callback=_dimensions(2, 2),
@@ -168,7 +168,7 @@ def conv1d(
     _write(net, seed, out)
 
 
-@author.command()
+@author.command(short_help="Texts as hashed n-grams.")
 @_inputs("Buckets that n-grams are hashed into.", default=1024, show_default=True)
 @_hidden("Units of a hidden layer; none by default, which is hard to beat on short texts.")
 @_classes(default=2, show_default=True)
@@ -197,7 +197,7 @@ def regression(inputs: int, hidden: tuple[int, ...], outputs: int, seed: int, ou
     _write(kinds.regression(inputs, hidden, outputs), seed, out)
 
 
-@author.command()
+@author.command(short_help="A new head on a trained net.")
 @click.option(
     "--backbone",
     type=click.Path(path_type=Path, dir_okay=False),

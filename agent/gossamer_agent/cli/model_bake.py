@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gossamer_agent.learner import Vector
 
 
-@click.command()
+@click.command(short_help="Freeze weights into a .tflite that only answers.")
 @click.argument("weights", type=click.Path(path_type=Path))
 @click.option(
     "--model",

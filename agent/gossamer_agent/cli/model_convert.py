@@ -10,7 +10,7 @@ import click
 from gossamer_agent.store.replacing import create_file
 
 
-@click.command()
+@click.command(short_help="Make a trainable .tflite of a Keras model.")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--out",
@@ -40,17 +40,18 @@ def convert(file: Path, out: Path, task: str | None, *, int8: bool) -> None:
       gossamer model convert mine.keras --out mine.tflite && gossamer model check mine.tflite
     """
     from gossamer_agent.authoring.from_keras import convert as converted  # noqa: PLC0415
-    from gossamer_agent.tflite import TfliteLearner  # noqa: PLC0415
+    from gossamer_agent.authoring.trial import answers_of  # noqa: PLC0415
 
     made = converted(file, task, int8=int8)
     content = made.net.file(made.first)
-    # Our own file, so it may be loaded here; an agent tries it in another process all the same.
-    learner = TfliteLearner(content)
-    error = None if int8 else made.check(learner.infer(learner.init(), made.samples))
+    answered = answers_of(content, made.samples)  # elsewhere: TensorFlow is loaded here
+    error = None if int8 else made.check(answered)
     create_file(out, content)
     width = max((len(name) for name, _ in made.steps), default=0)
     for name, became in made.steps:
         click.echo(f"{name:<{width}}  {became}")
+    for line in made.warnings:
+        click.echo(f"warning: {line}", err=True)
     if error is not None:
         click.echo(f"answers as Keras does, to {error:.0e}")
     grouped = f"{made.net.size:,}".replace(",", " ")

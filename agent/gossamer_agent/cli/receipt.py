@@ -24,7 +24,7 @@ def receipt() -> None:
     """
 
 
-@receipt.command()
+@receipt.command(short_help="Check a receipt, without a network.")
 @click.argument("file", type=_FILE)
 @click.option(
     "--input",

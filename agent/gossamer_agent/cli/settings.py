@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gossamer_agent.cli.passphrase import passphrase_file_option
+from gossamer_agent.cli.words import parse_words
 
 if TYPE_CHECKING:
     from gossamer_agent.data import DeviceData
@@ -26,7 +27,8 @@ AUTO = "auto"
 class NewDevice:
     """What the user said about a new device. name: "" for that of its folder.
 
-    label, labels: of tables: their column, and what the numbers 0, 1, 2, ... are called.
+    label, labels: of tables: their column, and what the numbers 0, 1, 2, ... are called; features:
+    the columns of a sample, () for all others.
     """
 
     name: str
@@ -36,12 +38,19 @@ class NewDevice:
     listen: tuple[str, ...]
     label: str | None = None
     labels: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
 
     def layout(self, *, regression: bool, shape: tuple[int, ...] = ()) -> Layout:
         """How its tables are read."""
         from gossamer_agent.data.layout import Layout  # noqa: PLC0415  imports numpy
 
-        return Layout(label=self.label, words=self.labels, shape=shape, regression=regression)
+        return Layout(
+            label=self.label,
+            features=self.features,
+            words=self.labels,
+            shape=shape,
+            regression=regression,
+        )
 
 
 def device_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -56,6 +65,7 @@ def device_options(command: Callable[..., None]) -> Callable[..., None]:
         listen: tuple[str, ...],
         label: str | None,
         labels: str,
+        features: str,
         **others: Any,
     ) -> None:
         said = NewDevice(
@@ -65,7 +75,8 @@ def device_options(command: Callable[..., None]) -> Callable[..., None]:
             profile=profile,
             listen=listen,
             label=label,
-            labels=tuple(word.strip() for word in labels.split(",") if word.strip()),
+            labels=parse_words(labels),
+            features=parse_words(features),
         )
         command(device=said, **others)
 
@@ -93,6 +104,13 @@ _OPTIONS = (
         default="",
         help="What the labels 0, 1, 2, ... of a table are called, with commas between; the same on "
         "all devices.",
+    ),
+    click.option(
+        "--features",
+        metavar="COLUMNS",
+        default="",
+        help="The columns of a table that make a sample, with commas between; all but that of the "
+        "labels without it.",
     ),
     click.option(
         "--test", metavar="FILE", type=_PATH, help="A file on which accuracy is measured."
@@ -177,7 +195,7 @@ def make_config(folder: Path, device: NewDevice, model: str) -> Config:
     config = Config(
         device=settings,
         network=NetworkSettings(listen=listen),
-        data=DataSettings(label=device.label, labels=device.labels),
+        data=DataSettings(label=device.label, features=device.features, labels=device.labels),
     )
     # What cannot be read back must not be written.
     return parse_config(config_text(config).encode("utf-8", "replace"), f"new {CONFIG_NAME}")

@@ -29,8 +29,7 @@ class Layout:
     label: names of the columns with the labels, separated by commas (more than one for regression
     only); None: the column "label". features: columns in order, () for all others. shape: of one
     sample, () for one value per column. words: label words in the order of their numbers, () to
-    number them here.. regression: labels are
-    numbers.
+    number them here. regression: labels are numbers.
     """
 
     label: str | None = None
@@ -74,7 +73,9 @@ def choose_columns(name: str, header: Sequence[str], layout: Layout) -> Chosen:
     if len(places) < len(header):
         twice = next(column for column in header if list(header).count(column) > 1)
         raise DataError(f"data set {name!r}: two columns are called {twice!r:.60}")
-    wanted = (layout.label or LABEL).split(",") if layout.regression else [layout.label or LABEL]
+    wanted = [layout.label or LABEL]
+    if layout.regression and wanted[0] not in places:
+        wanted = wanted[0].split(",")
     for column in (*wanted, *layout.features):
         if column not in places:
             what = "label" if column in wanted else "feature"

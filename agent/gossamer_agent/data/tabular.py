@@ -20,6 +20,7 @@ from gossamer_agent.errors import DataError
 
 TEXT_BYTES_MAX: Final = 512 << 20
 _FLOAT32_MAX: Final = float(np.finfo(np.float32).max)
+_CHOOSE: Final = "; if the column is to be left out, name the others with --features"
 _TRUTHS: Final = {"0": 0, "1": 1, "false": 0, "true": 1}
 
 
@@ -54,7 +55,11 @@ def _table(
             raise DataError(
                 f"data set {name!r}: line {line} has {len(row)} values, the header {len(header)}"
             )
-        values.append(np.array(_floats(name, line, row, header, chosen.features), np.float32))
+        # A column of text shows in the first row; later ones are faults of a row.
+        hint = "" if values or layout.features else _CHOOSE
+        values.append(
+            np.array(_floats(name, line, row, header, chosen.features, hint=hint), np.float32)
+        )
         if layout.regression:
             targets.append(_floats(name, line, row, header, chosen.labels))
         else:
@@ -74,7 +79,13 @@ def _table(
 
 
 def _floats(
-    name: str, line: int, row: list[str], header: list[str], places: tuple[int, ...]
+    name: str,
+    line: int,
+    row: list[str],
+    header: list[str],
+    places: tuple[int, ...],
+    *,
+    hint: str = "",
 ) -> list[float]:
     found = []
     for place in places:
@@ -88,7 +99,7 @@ def _floats(
             what = "nothing" if not text.strip() else f"{text!r:.40}"
             raise DataError(
                 f"data set {name!r}: line {line}, column {header[place]!r:.60}: {what} is no"
-                " number that a model can take"
+                f" number that a model can take{hint}"
             )
         found.append(value)
     return found

@@ -27,7 +27,7 @@ class Layout:
     def __init__(self, arrays: object) -> None:
         first = _arrays(arrays)
         if not first:
-            raise ModelError("get_parameters gives no arrays; it must give the model's parameters")
+            raise ModelError("there are no arrays; the first ones are the model's parameters")
         self._likes = first
         self._carried = [_is_carried(number, like) for number, like in enumerate(first)]
         self.parameters = sum(
@@ -35,8 +35,8 @@ class Layout:
         )
         if not 1 <= self.parameters <= PARAMETERS_MAX:
             raise ModelError(
-                f"get_parameters gives {self.parameters} floating values; "
-                f"it must be 1 to {PARAMETERS_MAX}"
+                f"the arrays have {self.parameters} floating values; it must be 1 to"
+                f" {PARAMETERS_MAX}"
             )
 
     def flat(self, arrays: object) -> Vector:
@@ -111,8 +111,8 @@ def _is_carried(number: int, array: npt.NDArray[Any]) -> bool:
     if array.dtype.kind in "iub" and array.size == 1:
         return False
     raise ModelError(
-        f"array {number} of get_parameters is {array.dtype} {array.shape}: only floating arrays"
-        " can be merged; leave it out of get_parameters and set_parameters"
+        f"array {number} is {array.dtype} {array.shape}: only floating arrays can be merged; leave"
+        " it out of what is given and taken (get_parameters and set_parameters)"
     )
 
 

@@ -6,7 +6,9 @@ has, is what the gate judges by. The client's arrays and our flat vector are tra
 `Layout`. Flower itself is not needed; the client's own module imports it.
 
 All peers must start from the same parameters, and most clients draw theirs at random: what two
-fresh clients agree on is kept, and the rest is drawn with a fixed seed (`Layout.agreed`).
+fresh clients agree on is kept, and the rest is drawn with a fixed seed (`Layout.agreed`). Clients
+of newer Flower projects have no `get_parameters`, because there the server begins; then the user
+names the function that the server calls for its first arrays.
 """
 
 from __future__ import annotations
@@ -59,6 +61,7 @@ class FlowerLearner:
     def __init__(self, reference: FlowerReference) -> None:
         self._reference = reference
         self._lock = threading.Lock()
+        self._begin = self._named_beginning()
         self._make = self._factory()
         self._client = self._make()
         first, second = self._first(self._client), self._first(self._make())
@@ -133,15 +136,24 @@ class FlowerLearner:
 
     # The client ----------------------------------------------------------------------------------
 
+    def _named_beginning(self) -> Callable[..., Any] | None:
+        """What gives the first arrays in place of the client."""
+        if self._reference.first is None:
+            return None
+        module, _, attribute = self._reference.first.rpartition(":")
+        return _load(self._reference, module or self._reference.module, attribute, self._wrong)
+
     def _factory(self) -> Callable[[], Any]:
-        named = _load(self._reference, self._wrong)
         reference = self._reference
+        named = _load(reference, reference.module, reference.attribute, self._wrong)
+        needed = () if self._begin is not None else ("get_parameters",)
+        methods = (*needed, "fit", "evaluate")
 
         def make() -> Any:
             arguments = _arguments(named, reference.config)
             made = self._guarded(f"{reference.attribute}()", named, *arguments)
             client = getattr(made, "numpy_client", made)  # `to_client()` wraps it
-            for method in ("get_parameters", "fit", "evaluate"):
+            for method in methods:
                 if not callable(getattr(client, method, None)):
                     raise self._wrong(
                         f"{reference.attribute} gives a {type(made).__name__} without {method}, "
@@ -152,7 +164,16 @@ class FlowerLearner:
         return make
 
     def _first(self, client: Any) -> Any:
-        return self._guarded("get_parameters", client.get_parameters, config={})
+        if self._begin is not None:
+            arguments = _arguments(self._begin, self._reference.config)
+            return self._guarded(str(self._reference.first), self._begin, *arguments)
+        found = self._guarded("get_parameters", client.get_parameters, config={})
+        if isinstance(found, list | tuple) and not found:  # as Flower's own does it
+            raise self._wrong(
+                "get_parameters gives no arrays; name the function that gives the first ones, with"
+                " ?first=MODULE:FUNCTION"
+            )
+        return found
 
     def _evaluate(self, params: Vector) -> tuple[float, int, float]:
         config: dict[str, Scalar] = dict(self._reference.config)
@@ -191,26 +212,28 @@ class FlowerLearner:
         return ModelError(f"learner {self._reference}: {' '.join(what.split())}")
 
 
-def _load(reference: FlowerReference, wrong: Callable[[str], ModelError]) -> Callable[..., Any]:
-    """The function or class that a reference names."""
+def _load(
+    reference: FlowerReference, module: str, attribute: str, wrong: Callable[[str], ModelError]
+) -> Callable[..., Any]:
+    """A function or class, in the folder that the reference names."""
     if reference.folder is not None:
         folder = str(Path(reference.folder).absolute())
         if folder not in sys.path:
             # For good: clients import more of their own when they are called.
             sys.path.insert(0, folder)
     try:
-        module = importlib.import_module(reference.module)
+        loaded = importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if error.name is not None and reference.module.startswith(error.name):
+        if error.name is not None and module.startswith(error.name):
             where = reference.folder or "the Python path"
             raise wrong(f"there is no module {error.name} in {where}") from None
         raise wrong(f"its module needs {error.name}, which is not installed here") from None
     except (Exception, SystemExit) as error:  # of a script, too, that parses a command line
         traceback.print_exc()
         raise wrong(f"importing it raised {type(error).__name__}: {error}") from error
-    named = getattr(module, reference.attribute, None)
+    named = getattr(loaded, attribute, None)
     if not callable(named):
-        raise wrong(f"{reference.module} has no function or class {reference.attribute}")
+        raise wrong(f"{module} has no function or class {attribute}")
     found: Callable[..., Any] = named
     return found
 

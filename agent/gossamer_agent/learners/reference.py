@@ -34,8 +34,9 @@ _DOTTED: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 class FlowerReference:
     """folder: where the module is, None for an installed one. attribute: `client_fn` or a class.
 
-    name, bound: what the swarm agrees on beside the arrays (`model_digest`, `Contract`); config:
-    what else the user wrote behind the question mark, for the client.
+    first: a function that gives the first arrays, NAME of the same module or MODULE:NAME, where the
+    client does not. name, bound: what the swarm agrees on beside the arrays (`model_digest`,
+    `Contract`); config: what else the user wrote behind the question mark, for the client.
     """
 
     folder: str | None
@@ -43,6 +44,7 @@ class FlowerReference:
     attribute: str
     name: str | None = None
     bound: float | None = None
+    first: str | None = None
     config: Mapping[str, Scalar] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -64,13 +66,16 @@ def parse_flower(reference: str) -> FlowerReference:
     if not (colon and _DOTTED.fullmatch(module) and attribute.isidentifier()):
         raise ModelError(f"model {reference!r:.120} cannot be read; {_FLOWER_FORM}")
     config: dict[str, Scalar] = dict(parse_qsl(query, keep_blank_values=True))
-    name, bound = config.pop("name", None), config.pop("bound", None)
+    name, bound, first = (config.pop(key, None) for key in ("name", "bound", "first"))
+    if first is not None and not _function(str(first)):
+        raise ModelError(f"first={first!r:.60} must be the name of a function, or MODULE:NAME")
     return FlowerReference(
         folder=(folder or "/") if slash else None,
         module=module,
         attribute=attribute,
         name=None if name is None else str(name),
         bound=None if bound is None else _bound(str(bound)),
+        first=None if first is None else str(first),
         config={key: _scalar(str(value)) for key, value in config.items()},
     )
 
@@ -115,6 +120,11 @@ def _absolute_word(word: str, base: Path, *, first: bool) -> str:
         return str(path.absolute()) if path.is_file() else word
     except (OSError, ValueError, RuntimeError):  # a word that no file can have as its name
         return word
+
+
+def _function(text: str) -> bool:
+    module, colon, name = text.rpartition(":")
+    return name.isidentifier() and (not colon or _DOTTED.fullmatch(module) is not None)
 
 
 def _bound(text: str) -> float:
