@@ -68,8 +68,11 @@ class MergeDone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluateDone:
+    """one_sided: `gate.one_sidedness` of the hold-out labels; None where there are none."""
+
     current: Score
     candidate: Score
+    one_sided: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

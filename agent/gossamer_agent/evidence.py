@@ -34,6 +34,7 @@ class EvidenceKind(StrEnum):
     ADMITTED = "admitted"
     QUARANTINED = "quarantined"
     BANNED = "banned"
+    PROGRESS = "progress"
 
 
 _KINDS: Final = tuple(EvidenceKind)
@@ -45,9 +46,10 @@ class Evidence:
     """One piece of first-hand evidence.
 
     round: the own one. score: the peer's, after this. value: what was measured (DISTANCE: how far
-    it was from the inputs with most votes, in radii, one of which is the tightest group's) and
-    mark: what it was worth, 0..1; nan where nothing was measured. words: reason, and detail after a
-    colon, of an offence or a change of standing.
+    it was from the inputs with most votes, in radii, one of which is the tightest group's;
+    PROGRESS, where that gave the larger mark: the same as a share of the merge's distance from
+    genesis) and mark: what it was worth, 0..1; nan where nothing was measured. words: reason, and
+    detail after a colon, of an offence or a change of standing.
     """
 
     round: int

@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 import numpy as np
 
 from gossamer_agent.events import Evaluate, EvaluateDone, Event, Merge, MergeDone, Train, TrainDone
+from gossamer_agent.gate import one_sidedness
 from gossamer_agent.learner import Carried, Learner, Samples, Trained, Training, Vector
 from gossamer_agent.merge.result import Merged
 from gossamer_agent.merge.rules import get_rule, merge
@@ -67,7 +68,9 @@ class LocalLearning:
             case Evaluate(current=current, candidate=candidate):
                 before = self.learner.evaluate(current, self.holdout)
                 after = self.learner.evaluate(candidate, self.holdout)
-                return EvaluateDone(current=before, candidate=after)
+                classes = self.learner.contract.classes
+                one_sided = one_sidedness(self.holdout.y, classes)
+                return EvaluateDone(current=before, candidate=after, one_sided=one_sided)
             case Train():
                 self.memory.settle(committed=asked.committed)
                 trained = self._train(asked)

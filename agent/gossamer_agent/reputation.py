@@ -2,12 +2,16 @@
 
 Theory of operation. Each merge tells how large the ball around a peer's parameters is that holds
 most of the votes, in units of the smallest such ball. Up to 4 radii is full marks, 8 or more
-none: honest peers with very unlike data reach 4, gross poison 10 and more. The score is a rolling
-mean of these marks that falls four times as fast as it rises. Below .35 a peer is quarantined: it
-no longer votes. It may be followed again after `penalty_rounds`, to be scored, and votes again from
-.6 on; a mark of none on the way starts the penalty again. What honest software never sends (a bad
-signature, non-finite values ...) costs the whole score at once. Two signed entries for one place of
-a feed, which anybody can verify, are a ban: that is for good.
+none: honest peers with very unlike data reach 4, gross poison 10 and more. Near convergence honest
+peers differ by many radii, but by little of what all have learnt: within a quarter of the merge's
+progress since genesis is full marks too, half of it or more none, and the larger mark counts.
+
+The score is a rolling mean of these marks that falls four times as fast as it rises. Below .35 a
+peer is quarantined: it is not followed and has no vote. That ends by time: after `penalty_rounds`
+the peer begins anew, as a newcomer whom two or three bad merges put out again, for twice as long,
+until it was in good standing for long. What honest software never sends (a bad signature,
+non-finite values ...) costs the whole score at once. Two signed entries for one place of a feed,
+which anybody can verify, are a ban: that is for good.
 
 A peer that was judged in fewer than NEWCOMER_ROUNDS merges is a newcomer. It votes, but all the
 newcomers of a merge hold a third of its votes at most (`gossamer_agent.probation`).
@@ -36,13 +40,20 @@ from gossamer_crypto.identity import PeerId
 
 START: Final = 0.5
 QUARANTINE_BELOW: Final = 0.35
-READMIT_FROM: Final = 0.6
 KEEP_FALLING: Final = 0.8
 KEEP_RISING: Final = 0.95
+FORGIVEN_FROM: Final = 0.9
+"""Former quarantines of a peer with this score, 32 merges or more after the last, are forgotten."""
 FULL_MARKS_RADII: Final = 4.0
+FULL_MARKS_PROGRESS: Final = 0.25
+"""Share of the progress since genesis; from twice as much on there are no marks."""
 NEWCOMER_ROUNDS: Final = 3
 """Merges in which a peer must be judged before it is no newcomer."""
 PENALTY_ROUNDS: Final = 16
+RELEASED: Final = "released"
+"""Why a peer was admitted again: its penalty is over."""
+TIMES_MAX: Final = 7
+"""Quarantines that count: none lasts longer than 64 times the first."""
 
 OFFENCES: Final = frozenset(
     {
@@ -67,8 +78,9 @@ class Row(NamedTuple):
     """A stored entry; times are own rounds.
 
     quarantined_at: when the penalty began, or began again; banned_at: None where it is not.
-    judged: merges that gave a mark. change: the last change of standing, one packed piece of
-    evidence, or nothing. ring: the newest evidence (`gossamer_agent.evidence`).
+    judged: merges that gave a mark since it began anew. change: the last change of standing, one
+    packed piece of evidence, or nothing. ring: the newest evidence (`gossamer_agent.evidence`).
+    times: quarantines that are not forgiven, TIMES_MAX at most.
     """
 
     peer: bytes
@@ -79,6 +91,7 @@ class Row(NamedTuple):
     judged: int = 0
     change: bytes = b""
     ring: bytes = b""
+    times: int = 0
 
 
 class Standing(StrEnum):
@@ -91,7 +104,7 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StandingChange:
-    """A peer was quarantined, readmitted or banned; `reason` names the offence if there was one."""
+    """A peer was quarantined, released or banned; `reason` names the offence if there was one."""
 
     peer: PeerId
     standing: Standing
@@ -104,15 +117,17 @@ class StandingChange:
 class Known:
     """All that the table knows of one peer.
 
-    judged: merges that gave it a mark; seen_at: own round of the newest evidence; returns_at: from
-    which own round a quarantined peer may be followed again, to be judged; change: the last change
-    of standing, with what led to it; evidence: the newest pieces, oldest first.
+    judged: merges that gave it a mark since it began anew; times: quarantines that are not
+    forgiven; seen_at: own round of the newest evidence; returns_at: own round in which a
+    quarantined peer is released; change: the last change of standing, with what led to it;
+    evidence: the newest pieces, oldest first.
     """
 
     peer: PeerId
     standing: Standing
     score: float
     judged: int
+    times: int
     seen_at: int
     returns_at: int | None
     change: Evidence | None
@@ -138,6 +153,7 @@ class _Entry:
     judged: int = 0
     change: bytes = b""
     ring: bytes = b""
+    times: int = 0
 
     @property
     def standing(self) -> Standing:
@@ -171,21 +187,38 @@ class ReputationTable:
     # Learning ------------------------------------------------------------------------------------
 
     def observe(
-        self, peer: PeerId, distance: float, radius: float, round: int
+        self, peer: PeerId, distance: float, radius: float, round: int, *, progress: float = 0.0
     ) -> StandingChange | None:
         """Score a peer by how far it was from most of the votes of a merge.
 
         distance: the radius of the ball around its parameters that holds most of the votes;
         radius: the smallest such ball of the merge, the scale (`merge.gossamer`). Without a
-        positive finite one nothing is learnt. A distance that is not finite gives no marks.
+        positive finite one nothing is learnt. progress: distance of the merge from genesis, the
+        other scale, in the same unit; 0 where it is not known. A distance that is not finite gives
+        no marks. Who is in quarantine is not judged.
         """
-        if not 0.0 < radius < math.inf:
+        if not 0.0 < radius < math.inf or self.is_quarantined(peer):
             return None
         radii = distance / radius
-        mark = min(max(2.0 - radii / FULL_MARKS_RADII, 0.0), 1.0)
-        if math.isnan(distance):
-            mark = 0.0
-        return self._mark(peer, EvidenceKind.DISTANCE, radii, mark, round)
+        by_radii = _mark_of(radii, FULL_MARKS_RADII)
+        share = distance / progress if progress > 0.0 else math.inf
+        by_progress = _mark_of(share, FULL_MARKS_PROGRESS)
+        if by_progress > by_radii:
+            return self._mark(peer, EvidenceKind.PROGRESS, share, by_progress, round)
+        return self._mark(peer, EvidenceKind.DISTANCE, radii, by_radii, round)
+
+    def release(self, round: int) -> list[StandingChange]:
+        """End the quarantines whose penalty is over: each peer begins anew, as a newcomer."""
+        due = [
+            peer
+            for peer, entry in self._entries.items()
+            if (returns_at := self._returns_at(entry)) is not None and returns_at <= round
+        ]
+        for peer in sorted(due):
+            entry = self._entries[peer]
+            entry.quarantined_at, entry.score, entry.judged = None, START, 0
+            _change(entry, EvidenceKind.ADMITTED, round, RELEASED)
+        return [StandingChange(peer, Standing.ADMITTED, round, START) for peer in sorted(due)]
 
     def offence(
         self, peer: PeerId, reason: Reason, round: int, detail: str = ""
@@ -253,17 +286,6 @@ class ReputationTable:
             for entry in self._entries.values()
         )
 
-    def may_return(self, peer: PeerId, round: int) -> bool:
-        """Whether the peer may be followed: not in quarantine, or for `penalty_rounds` in it.
-
-        Never for one that is banned.
-        """
-        entry = self._entries.get(peer)
-        if entry is None or entry.standing is Standing.ADMITTED:
-            return True
-        returns_at = self._returns_at(entry)
-        return returns_at is not None and round >= returns_at
-
     def known(self, peer: PeerId) -> Known | None:
         """What is known of one peer, with its evidence; None for a peer never heard of."""
         entry = self._entries.get(peer)
@@ -275,6 +297,7 @@ class ReputationTable:
             standing=entry.standing,
             score=entry.score,
             judged=entry.judged,
+            times=entry.times,
             seen_at=entry.seen_at,
             returns_at=self._returns_at(entry),
             change=change[0] if change else None,
@@ -299,6 +322,7 @@ class ReputationTable:
                 judged=entry.judged,
                 change=entry.change,
                 ring=entry.ring,
+                times=entry.times,
             )
             for peer, entry in sorted(self._entries.items())
         ]
@@ -323,27 +347,21 @@ class ReputationTable:
     ) -> StandingChange | None:
         """Let one mark move the score, remember it, and see whether a threshold was crossed."""
         entry = self._entry(peer, round)
-        if entry.banned_at is not None:
-            return None
         keep = KEEP_FALLING if mark <= entry.score else KEEP_RISING
         entry.score = keep * entry.score + (1.0 - keep) * mark
         entry.judged += 1
         entry.ring = appended(entry.ring, Evidence(round, kind, entry.score, value, mark))
-        if entry.quarantined_at is None:
-            if entry.score < QUARANTINE_BELOW:
-                return self._quarantine(peer, entry, round, None)
-        elif entry.score >= READMIT_FROM:
-            entry.quarantined_at = None
-            _change(entry, EvidenceKind.ADMITTED, round, str(kind))
-            return StandingChange(peer, Standing.ADMITTED, round, entry.score)
-        elif mark == 0.0:
-            entry.quarantined_at = round
+        if entry.score >= FORGIVEN_FROM:
+            entry.times = 0
+        if entry.score < QUARANTINE_BELOW:
+            return self._quarantine(peer, entry, round, None)
         return None
 
     def _quarantine(
         self, peer: PeerId, entry: _Entry, round: int, reason: Reason | None
     ) -> StandingChange:
         entry.quarantined_at = round
+        entry.times = min(entry.times + 1, TIMES_MAX)
         _change(entry, EvidenceKind.QUARANTINED, round, reason or EvidenceKind.DISTANCE)
         return StandingChange(peer, Standing.QUARANTINED, round, entry.score, reason)
 
@@ -362,7 +380,7 @@ class ReputationTable:
     def _returns_at(self, entry: _Entry) -> int | None:
         if entry.banned_at is not None or entry.quarantined_at is None:
             return None
-        return entry.quarantined_at + self._penalty_rounds
+        return entry.quarantined_at + (self._penalty_rounds << (entry.times - 1))
 
     def _entry(self, peer: PeerId, round: int) -> _Entry:
         entry = self._entries.get(peer)
@@ -382,13 +400,9 @@ class ReputationTable:
         del self._entries[min(self._entries.items(), key=worth)[0]]
 
 
-def good_rounds_until(score: float, target: float) -> int:
-    """How many marks of 1 in a row lift `score` to `target` < 1."""
-    rounds = 0
-    while score < target:
-        score = KEEP_RISING * score + (1.0 - KEEP_RISING)
-        rounds += 1
-    return rounds
+def _mark_of(distance: float, full: float) -> float:
+    """1 up to `full`, none from twice as much on or for no number, a line between."""
+    return 0.0 if math.isnan(distance) else min(max(2.0 - distance / full, 0.0), 1.0)
 
 
 def bad_rounds_until_quarantine(score: float) -> int:
@@ -415,6 +429,8 @@ def _parse(row: Row) -> tuple[PeerId, _Entry]:
         raise ValueError(row)
     if any(not 0 <= time <= row.seen_at for time in times):
         raise ValueError(row)
+    if not 0 <= row.times <= TIMES_MAX:
+        raise ValueError(row)
     unpack_ring(row.ring)
     if len(unpack_ring(row.change)) > 1:
         raise ValueError(row)
@@ -426,5 +442,7 @@ def _parse(row: Row) -> tuple[PeerId, _Entry]:
         row.judged,
         row.change,
         row.ring,
+        # Older rows do not count them; one that lasts is the first.
+        row.times if row.quarantined_at is None else max(row.times, 1),
     )
     return PeerId(bytes(row.peer)), entry

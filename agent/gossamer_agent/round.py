@@ -48,15 +48,16 @@ from gossamer_agent.following import Following, Refusal
 from gossamer_agent.gate import HoldoutGate, Verdict
 from gossamer_agent.intake import Entrant, Intake
 from gossamer_agent.learner import Vector
-from gossamer_agent.merge.balls import ball_radius, third_ball
+from gossamer_agent.merge.balls import third_ball
 from gossamer_agent.merge.result import Merged, MergeInput
 from gossamer_agent.merge.rules import get_rule
 from gossamer_agent.owner import LabelRecord
 from gossamer_agent.policy import Policy
 from gossamer_agent.probation import UNBOUNDED, bounds_of
 from gossamer_agent.publisher import Publisher
+from gossamer_agent.pull import pull_from_majority
 from gossamer_agent.records import LeftOut, MergeRecord, StandingRecord
-from gossamer_agent.reputation import ReputationTable, Standing, StandingChange
+from gossamer_agent.reputation import RELEASED, ReputationTable, Standing, StandingChange
 from gossamer_agent.rest import bounded_rest
 from gossamer_agent.standpoint import RENEWED_SLOTS, Outlook, Place, Standpoint
 from gossamer_agent.usefulness import Sticky, Usefulness
@@ -116,7 +117,8 @@ class AgentCore:
 
     params: float32[P], what the agent learns on. served: float32[P], what it answers questions
     with: the newest committed merge, because parameters fresh from local steps lean to the own
-    data. An agent that finds nobody to merge with serves what it learnt itself.
+    data. An agent that finds nobody to merge with serves what it learnt itself, and so does one
+    with personal layers that commits no merge.
     """
 
     def __init__(
@@ -156,8 +158,6 @@ class AgentCore:
         self._candidate: Vector | None = None  # what is committed if the merge is
         self._intake = Intake()
         self._voting: tuple[Vector, ...] = ()  # the inputs of the running merge
-        self._watched: tuple[tuple[PeerId, Vector], ...] = ()  # in quarantine: judged, no vote
-        self._trial = False  # the running round only judges
         self._outcome = (0, False)  # contributors, committed: of the running round
         self.publisher = Publisher(
             feed=feed,
@@ -190,9 +190,14 @@ class AgentCore:
             case MergeDone(merged=merged, candidate=candidate, gains=gains):
                 self.usefulness.observe(gains)
                 return self._weigh(merged, merged.vector if candidate is None else candidate)
-            case EvaluateDone(current=current, candidate=candidate):
-                classes = self._swarm.contract.classes
-                verdict = self._gate.decide(current, candidate, classes, refused=self._refusals)
+            case EvaluateDone(current=current, candidate=candidate, one_sided=one_sided):
+                verdict = self._gate.decide(
+                    current,
+                    candidate,
+                    self._swarm.contract.classes,
+                    refused=self._refusals,
+                    one_sided=one_sided,
+                )
                 self._refusals = 0 if verdict.commit else self._refusals + 1
                 return self._conclude(verdict, current.loss, candidate.loss)
             case TrainDone(params=params):
@@ -225,23 +230,17 @@ class AgentCore:
         self.round += 1
         self._outcome = (0, False)
         mute = self.following.without_vote(self.round)
-        effects = self._tend_view() + self.following.heal(self.round)
-        replicas = self.following.replicas(self.round)
-        voters = [(peer, replica) for peer, replica in replicas if self._may_vote(peer)]
-        # Where only quarantine keeps us below the quorum, all are judged and nothing is committed:
-        # else a wrong quarantine in a small swarm would last for ever.
-        self._trial = len(voters) + 1 < self._swarm.policy.quorum
-        if self._trial:
-            voters = [row for row in replicas if not self.reputation.is_banned(row[0])]
-        if len(voters) + 1 < self._swarm.policy.quorum:
+        effects = [e for c in self.reputation.release(self.round) for e in self._stand(c)]
+        effects += self._tend_view() + self.following.heal(self.round)
+        replicas = self.following.replicas(self.round)  # nobody in quarantine keeps a slot
+        if len(replicas) + 1 < self._swarm.policy.quorum:
             return [*effects, self._train()]
         own = (self.peer_id, self.publisher.replica)
-        inputs = sorted([own, *voters], key=lambda row: row[0])
+        inputs = sorted([own, *replicas], key=lambda row: row[0])
         # Who was stale has lost its slot by now, and perhaps another one has it.
         mute = sorted(dict([*self.following.without_vote(self.round), *mute]).items())
-        self._intake = self._take_in(inputs, replicas, mute)
+        self._intake = self._take_in(inputs, mute)
         self._voting = tuple(replica.vector for _, replica in inputs)
-        self._watched = tuple((p, r.vector) for p, r in replicas if (p, r) not in voters)
         self._phase = Phase.MERGING
         vectors = tuple(
             MergeInput(peer, r.vector, entrant.bounds.groups)
@@ -257,12 +256,9 @@ class AgentCore:
         return [*effects, merge]
 
     def _take_in(
-        self,
-        inputs: list[tuple[PeerId, Replica]],
-        replicas: list[tuple[PeerId, Replica]],
-        mute: list[tuple[PeerId, int]],
+        self, inputs: list[tuple[PeerId, Replica]], mute: list[tuple[PeerId, int]]
     ) -> Intake:
-        """Note who is in the merge that begins, and why the others are not.
+        """Note who is in the merge that begins, and which followed peers are not.
 
         mute: peers without a fresh replica, and the step of the one they had; 0: none.
         """
@@ -276,11 +272,9 @@ class AgentCore:
             quorum=self._swarm.policy.quorum,
         )
         entrants = [Entrant(p, r.step, r.hash, bounds.get(p, UNBOUNDED)) for p, r in inputs]
-        silent = [(p, step, "stale" if step else "silent") for p, step in mute]
-        shut_out = [(p, r.step, str(self.reputation.standing(p))) for p, r in replicas]
         left = [
-            LeftOut(peer=peer, step=step, reason=reason)
-            for peer, step, reason in sorted(silent + shut_out)
+            LeftOut(peer=peer, step=step, reason="stale" if step else "silent")
+            for peer, step in mute
             if peer not in voters
         ]
         return Intake(tuple(entrants), tuple(left))
@@ -292,9 +286,6 @@ class AgentCore:
         self._merged, self._candidate = merged, candidate
         if outlook is Outlook.APART:
             why = "this device stands apart from most of its view, which it renews first"
-            return effects + self._conclude(Verdict(False, why), math.nan, math.nan)
-        if self._trial:
-            why = "only judged: without quarantined peers there is no quorum"
             return effects + self._conclude(Verdict(False, why), math.nan, math.nan)
         if not self._rule.uses_holdout:
             why = "the rule asks for no hold-out test"
@@ -325,7 +316,7 @@ class AgentCore:
             rest = bounded_rest(self.params, self.publisher.replica.vector, radius)
             self.params = candidate + rest
             self.served = candidate
-        self._outcome = (0 if self._trial else len(self._intake.entrants), verdict.commit)
+        self._outcome = (len(self._intake.entrants), verdict.commit)
         self._merged = self._candidate = None
         return [*self.publisher.record(Kind.MERGE, record.pack()), self._train()]
 
@@ -337,17 +328,13 @@ class AgentCore:
         self.params = params
         self._phase = Phase.IDLE
         merged, committed = self._outcome
-        if merged == 0:
+        # Personal layers go on with the own parameters and would not fit an older merge any more.
+        if merged == 0 or (self._swarm.policy.personal and not committed):
             self.served = params
         done = RoundDone(round=self.round, merged=merged, committed=committed)
         return [*self.publisher.publish(params, self.round), done]
 
     # Standing of peers ---------------------------------------------------------------------------
-
-    def _may_vote(self, peer: PeerId) -> bool:
-        if self.reputation.is_banned(peer):
-            return False  # by proof, whatever the rule
-        return not (self._rule.uses_reputation and self.reputation.is_quarantined(peer))
 
     def _look_around(self, merged: Merged) -> Outlook:
         if not self._rule.uses_reputation:
@@ -359,44 +346,38 @@ class AgentCore:
             near=third_ball(self._voting, own),
             radius=merged.radius,
             farthest=float(others[np.isfinite(others)].max(initial=0.0)),
+            pull=pull_from_majority(self.served, self.params, self._voting, own, merged.distances),
         )
         return self._standpoint.see(place)
 
     def _score(self, merged: Merged) -> list[Effect]:
-        """Judge every replica by how far it is from most of the others, also in quarantine."""
+        """Judge every replica by how far it is from most of the others."""
         if not self._rule.uses_reputation:
             return []
-        judged = [
-            (entrant.peer, distance)
-            for entrant, distance in zip(
-                self._intake.entrants, merged.distances.tolist(), strict=True
-            )
-            if entrant.peer != self.peer_id
-        ]
-        judged += [
-            (peer, ball_radius(vector, self._voting, merged.votes))
-            for peer, vector in self._watched
-        ]
         effects: list[Effect] = []
-        for peer, distance in judged:
-            change = self.reputation.observe(peer, distance, merged.radius, self.round)
-            effects += self._stand(change)
+        distances = merged.distances.tolist()
+        for entrant, distance in zip(self._intake.entrants, distances, strict=True):
+            if entrant.peer != self.peer_id:
+                change = self.reputation.observe(
+                    entrant.peer, distance, merged.radius, self.round, progress=merged.progress
+                )
+                effects += self._stand(change)
         return effects
 
     def _stand(self, change: StandingChange | None) -> list[Effect]:
         """Log a change of standing; a quarantined peer loses its slot at once."""
         if change is None:
             return []
-        quarantined = change.standing is not Standing.ADMITTED
+        released = change.standing is Standing.ADMITTED
         record = StandingRecord(
             round=self.round,
             peer=change.peer,
             standing=change.standing,
             score=change.score,
-            reason=change.reason or "distance",
+            reason=change.reason or (RELEASED if released else "distance"),
         )
         effects = self.publisher.record(Kind.STANDING, record.pack())
-        if quarantined and change.peer in self._view.following:
+        if not released and change.peer in self._view.following:
             effects += self._replace(change.peer)
         return effects
 
@@ -423,10 +404,10 @@ class AgentCore:
         return [peer for peer in self._reachable if self._may_follow(peer)]
 
     def _may_follow(self, peer: PeerId) -> bool:
-        """Whether it is another member, and not in quarantine for too short a time."""
+        """Whether it is another member that is neither in quarantine nor banned."""
         if peer == self.peer_id or peer not in self._swarm.members:
             return False
-        return self.reputation.may_return(peer, self.round)
+        return not self.reputation.is_quarantined(peer)
 
     def _fill_view(self) -> list[Effect]:
         if len(self._view.following) == self._swarm.view_size:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from gossamer_agent.reputation import Standing
 from gossamer_crypto.errors import Reason
 from gossamer_simulator.peers import SimulatedPeer
 
@@ -67,7 +68,8 @@ class Trace:
 
 def verdicts(peers: Sequence[SimulatedPeer]) -> dict[str | None, list[bool]]:
     """For each attack, None for the honest: whether a peer is in quarantine with an honest
-    observer, once for each observer that has judged it.
+    observer, once for each observer that has judged it; one that was released and not judged since
+    is a stranger again.
     """
     found: dict[str | None, list[bool]] = {}
     subjects = [(peer.attack, peer.core.peer_id) for peer in peers]
@@ -76,9 +78,9 @@ def verdicts(peers: Sequence[SimulatedPeer]) -> dict[str | None, list[bool]]:
         if agent is None:
             continue
         for attack, subject in subjects:
-            if subject in agent.reputation:
-                out = agent.reputation.is_quarantined(subject)
-                found.setdefault(attack, []).append(out)
+            known = agent.reputation.known(subject)
+            if known is not None and (known.judged or known.standing is not Standing.ADMITTED):
+                found.setdefault(attack, []).append(known.standing is not Standing.ADMITTED)
     return found
 
 

@@ -19,10 +19,10 @@ LINKS = "--loss 0.05 --churn 0.1 --latency 80"
 # new ones, after a run on each supported Python gave the same. Anything else that does is a bug.
 TRACES = {
     f"{PEERS} --attack sign-flipping {LINKS}": (
-        "91c9e9426c1fb67d5026c61c4d7e7936991c1bee311648fcac35361c3b744fba"
+        "267d6f732731aca9000b9f658a775c538f55797cd1a5437d014d47ffc64556cd"
     ),
     f"{PEERS} --attack mix --codec int8 --duplicate 0.1 --seed 5 {LINKS}": (
-        "74b95138b23a2c4db0e740b8bfc066890e015d0606399915acbbb54c6353eed4"
+        "90bc784eca33711423cf7ff426bf3a2f10583ad3ee7110e673cb7dfc2f66c14e"
     ),
 }
 

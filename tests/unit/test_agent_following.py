@@ -701,8 +701,8 @@ class TestReputationAcrossRestarts:
         peer = PeerId(b"a" * 32)
         restored = self.reload(self.table(), tmp_path, 0)
         assert restored.is_quarantined(peer)
-        assert not restored.may_return(peer, 15)
-        assert restored.may_return(peer, 16)
+        assert restored.release(15) == []
+        assert [change.peer for change in restored.release(16)] == [peer]
 
     def test_rows_of_the_first_version_are_read(self, tmp_path: Path) -> None:
         """24 bytes: score, round of the quarantine or -1, last heard of; no bans, no evidence."""
@@ -714,10 +714,25 @@ class TestReputationAcrossRestarts:
             load_reputation(state, table, 50)
         assert (table.is_quarantined(out), table.is_quarantined(free)) == (True, False)
         assert (table.score(out), table.score(free)) == (0.25, 0.75)
-        assert (table.may_return(out, 45), table.may_return(out, 46)) == (False, True)
+        assert [len(table.release(round_)) for round_ in (45, 46)] == [0, 1]
         known = table.known(free)
         assert known is not None
         assert (known.newcomer, known.seen_at, known.evidence) == (True, 41, ())
+
+    def test_rows_of_the_second_version_are_read(self, tmp_path: Path) -> None:
+        """They do not count quarantines: one that lasts is the first."""
+        table = self.table()
+        rows = table.snapshot()
+        with closing(StateStore(tmp_path / "state.sqlite3")) as state:
+            for row in rows:
+                since = -1 if row.quarantined_at is None else row.quarantined_at
+                numbers = (2, row.score, since, row.seen_at, -1, row.judged, len(row.change))
+                head = struct.pack(">BdqqqqB", *numbers)
+                state.put("reputation", row.peer, head + row.change + row.ring)
+            restored = ReputationTable()
+            load_reputation(state, restored, 500)
+        assert restored.snapshot() == rows
+        assert [row.times for row in rows] == [1, 0]
 
     def test_a_row_of_another_format_is_refused(self, tmp_path: Path) -> None:
         with closing(StateStore(tmp_path / "state.sqlite3")) as state:

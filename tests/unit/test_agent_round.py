@@ -24,7 +24,7 @@ from gossamer_agent.merge.result import Merged, MergeInput
 from gossamer_agent.merge.rules import RULES, merge
 from gossamer_agent.probation import NEWCOMERS
 from gossamer_agent.records import MergeRecord, StandingRecord
-from gossamer_agent.reputation import NEWCOMER_ROUNDS, START, Row
+from gossamer_agent.reputation import NEWCOMER_ROUNDS, PENALTY_ROUNDS, START, Row
 from gossamer_agent.rest import bounded_rest
 from gossamer_crypto.envelope import Envelope, Kind, open_envelope
 from gossamer_crypto.feed import verify_chain
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 WORSE = Score(9.0, 0.1, 20)
 GOOD = Score(0.5, 0.8, 20)
-PENALTY_ROUNDS = 16
 
 
 @pytest.fixture
@@ -388,65 +387,97 @@ class TestQuarantine:
             town.run_rounds(1)
             assert liar.peer_id not in town.shells[0].core.following.peers
 
+    def accuse(self, shell: Shell, accused: PeerId, since: int) -> None:
+        """Quarantine from a round on, of a device that is in the round before its end."""
+        shell.core.round = since + PENALTY_ROUNDS - 1
+        shell.core.reputation.restore([Row(accused, 0.2, since, shell.core.round, judged=9)])
+
     @pytest.fixture
     def later(self, world: World) -> Town:
         """Everybody has had the last of the five in quarantine for as long as the penalty lasts."""
         town = world.town()
-        now = PENALTY_ROUNDS
-        for shell in town.shells:
-            shell.core.round = now
-            if shell is not town.shells[-1]:
-                shell.core.reputation.restore([(town.shells[-1].peer_id, 0.5, 1, now)])
+        suspect = town.shells[-1]
+        for shell in town.shells[:-1]:
+            self.accuse(shell, suspect.peer_id, 1)
         town.meet()
-        assert town.shells[-1].peer_id not in town.shells[0].core.following.peers
+        assert suspect.peer_id not in town.shells[0].core.following.peers
         town.run_rounds(1)
-        assert town.shells[-1].peer_id in town.shells[0].core.following.peers
+        assert suspect.peer_id in town.shells[0].core.following.peers
         return town
 
-    def test_who_returns_is_judged_before_it_votes(self, world: World, later: Town) -> None:
+    def test_who_is_released_votes_as_a_newcomer(self, world: World, later: Town) -> None:
         shell, suspect = later.shells[0], later.shells[-1]
-        later.run_rounds(1)
-        assert suspect.peer_id in shell.core.following.peers
-        assert shell.done[-1].merged == 4
-        assert suspect.peer_id not in [item.peer for item in shell.merges[-1].inputs]
-        assert shell.core.reputation.score(suspect.peer_id) > 0.5
-        assert standings(world, shell) == []
-        later.run_rounds(6)
         (record,) = standings(world, shell)
         assert (record.peer, record.quarantined) == (suspect.peer_id, False)
+        assert (record.round, record.score) == (1 + PENALTY_ROUNDS, START)
+        assert record.reason == "released"
+        assert shell.core.reputation.is_newcomer(suspect.peer_id)
+        later.run_rounds(NEWCOMER_ROUNDS + 1)
         assert suspect.peer_id in [item.peer for item in shell.merges[-1].inputs]
+        assert shell.done[-1].merged == 5
+        assert not shell.core.reputation.is_newcomer(suspect.peer_id)
 
-    def test_a_small_swarm_outlives_a_wrong_quarantine(self, new_world: type[World]) -> None:
-        """Three peers, quorum three: without a vote of the third nobody could merge or judge."""
-        world = new_world(3)
-        town = world.town()
-        shell, accused = town.shells[0], town.shells[-1]
-        shell.core.round = PENALTY_ROUNDS
-        shell.core.reputation.restore([(accused.peer_id, 0.5, 1, PENALTY_ROUNDS)])
-        town.meet()
-        town.run_rounds(3)
-        assert shell.done[-1].merged == 0
-        assert same(shell.core.served, shell.core.params)
-        assert [record.committed for record in merge_records(world, shell)] == [False, False]
-        town.run_rounds(6)
-        assert not shell.core.reputation.is_quarantined(accused.peer_id)
-        assert shell.done[-1] == RoundDone(round=shell.core.round, merged=3, committed=True)
-
-    def test_who_returns_and_lies_again_loses_its_slot_again(self, later: Town) -> None:
-        """Otherwise it would hold the slot for good, at no cost."""
+    def test_who_returns_and_lies_again_is_out_for_twice_as_long(
+        self, world: World, later: Town
+    ) -> None:
         shell, liar = later.shells[0], later.shells[-1]
         liar.learn = lie
-        later.run_rounds(1)
-        assert liar.peer_id in shell.core.following.peers
-        later.run_rounds(3)
+        later.run_rounds(4)
         assert liar.peer_id not in shell.core.following.peers
-        assert not shell.core.reputation.may_return(liar.peer_id, shell.core.round)
+        assert [record.quarantined for record in standings(world, shell)] == [False, True]
+        known = shell.core.reputation.known(liar.peer_id)
+        assert known is not None
+        assert known.change is not None
+        assert known.returns_at == known.change.round + 2 * PENALTY_ROUNDS
 
     def test_who_returns_and_offends_again_loses_its_slot_again(self, later: Town) -> None:
         shell, offender = later.shells[0], later.shells[-1]
         shell.receive(offender.peer_id, b"garbage")
         shell.run_round()
         assert offender.peer_id not in shell.core.following.peers
+
+    def test_who_is_in_quarantine_has_no_slot_and_no_vote(self, town: Town) -> None:
+        """Whatever put it there: a table that was restored says so to nobody."""
+        shell, suspect = town.shells[0], town.shells[-1].peer_id
+        assert suspect in shell.core.following.peers
+        shell.core.reputation.restore([Row(suspect, 0.2, 1, 1)])
+        shell.run_round()
+        assert suspect not in shell.core.following.peers
+        assert suspect not in [item.peer for item in shell.merges[-1].inputs]
+
+    def test_a_small_swarm_outlives_a_wrong_quarantine(self, new_world: type[World]) -> None:
+        """Three peers, quorum three: it learns alone until the third is released, and then merges.
+
+        The third has no reason to wait: it merges with both all the while.
+        """
+        world = new_world(3)
+        town = world.town()
+        shell, accused = town.shells[0], town.shells[-1]
+        shell.core.round = 1
+        shell.core.reputation.restore([Row(accused.peer_id, 0.2, 1, 1)])
+        town.meet()
+        town.run_rounds(PENALTY_ROUNDS - 1)
+        assert {(done.merged, done.committed) for done in shell.done} == {(0, False)}
+        assert same(shell.core.served, shell.core.params)
+        assert merge_records(world, shell) == []
+        assert accused.done[-1] == RoundDone(round=15, merged=3, committed=True)
+        town.run_rounds(6)
+        assert not shell.core.reputation.is_quarantined(accused.peer_id)
+        assert [done.merged for done in shell.done[-4:]] == [3] * 4
+        assert shell.done[-1].committed
+
+    def test_two_wrong_quarantines_in_a_small_swarm(self, new_world: type[World]) -> None:
+        world = new_world(4)
+        town = world.town()
+        shell = town.shells[0]
+        shell.core.round = 1
+        accused = [other.peer_id for other in town.shells[2:]]
+        shell.core.reputation.restore([Row(peer, 0.2, 1, 1) for peer in accused])
+        town.meet()
+        town.run_rounds(PENALTY_ROUNDS - 1)
+        assert {done.merged for done in shell.done} == {0}
+        town.run_rounds(6)
+        assert shell.done[-1] == RoundDone(round=shell.core.round, merged=4, committed=True)
 
     def test_nobody_judges_itself(self, town: Town) -> None:
         town.run_rounds(2)
@@ -565,17 +596,6 @@ class TestLeftOut:
         town.run_rounds(1)  # its slot was free, so it is followed again, from nothing
         (left,) = merge_records(world, shell)[-1].left_out
         assert (left.peer, left.step, left.reason) == (quiet, 0, "silent")
-
-    def test_who_is_on_probation_after_quarantine(self, world: World) -> None:
-        town = world.town()
-        suspect = town.shells[-1].peer_id
-        for shell in town.shells[:-1]:
-            shell.core.round = PENALTY_ROUNDS
-            shell.core.reputation.restore([Row(suspect, 0.5, 1, PENALTY_ROUNDS)])
-        town.meet()
-        town.run_rounds(3)
-        record = merge_records(world, town.shells[0])[-1]
-        assert [(row.peer, row.reason) for row in record.left_out] == [(suspect, "quarantined")]
 
     def test_the_verdict_of_the_gate_is_logged(self, world: World, town: Town) -> None:
         shell = town.shells[0]

@@ -19,6 +19,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from gossamer_agent.contract import Contract
 from gossamer_agent.errors import StoreError
 from gossamer_agent.events import Evaluate, EvaluateDone, Merge, MergeDone, Train, TrainDone
+from gossamer_agent.gate import one_sidedness
 from gossamer_agent.learner import DivergedError, Learner, Samples, Trained, Training, Vector
 from gossamer_agent.learning import LocalLearning
 from gossamer_agent.merge.result import MergeInput
@@ -406,7 +407,9 @@ class TestComputations:
         before = SYNTHETIC.evaluate(current, learning.holdout)
         after = SYNTHETIC.evaluate(candidate, learning.holdout)
         assert after.loss < before.loss
-        assert done == EvaluateDone(current=before, candidate=after)
+        sides = one_sidedness(learning.holdout.y, SYNTHETIC.contract.classes)
+        assert done == EvaluateDone(current=before, candidate=after, one_sided=sides)
+        assert sides is not None
 
     def test_a_merge_takes_all_values_within_the_bound_of_the_contract(self) -> None:
         class Wide(SyntheticLearner):

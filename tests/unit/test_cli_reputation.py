@@ -11,7 +11,12 @@ import pytest
 
 from gossamer_agent.device.folder import Device
 from gossamer_agent.exit_codes import ExitCode
-from gossamer_agent.members.remembered import REPUTATION, save_fork, save_reputation
+from gossamer_agent.members.remembered import (
+    REPUTATION,
+    load_reputation,
+    save_fork,
+    save_reputation,
+)
 from gossamer_agent.members.stewardship import load_roster, store_roster
 from gossamer_agent.reputation import ReputationTable
 from gossamer_crypto.envelope import Kind, seal
@@ -73,8 +78,8 @@ class TestShow:
         assert lines[1][1:] == ["quarantined", "0.00", "0", "-", "bad-signature,", "round", "9"]
         assert lines[2][1:] == [
             "quarantined",
-            "0.15",
-            "9",
+            "0.29",
+            "6",
             "9.90",
             "radii",
             "distance,",
@@ -88,12 +93,12 @@ class TestShow:
     def test_json_has_whole_ids_and_numbers(self, gossamer: Program, judged: Device) -> None:
         told = {row["peer"]: row for row in shown(gossamer, judged)}
         far = told[NAMES[FAR]]
-        assert (far["standing"], far["judged"], far["since_round"]) == ("quarantined", 9, 6)
-        assert (far["returns_round"], far["good_rounds"], far["bad_rounds"]) == (25, 15, None)
+        assert (far["standing"], far["judged"], far["since_round"]) == ("quarantined", 6, 6)
+        assert (far["returns_round"], far["times"], far["bad_rounds"]) == (22, 1, None)
         assert far["distance_radii"] == pytest.approx(9.9)
-        assert [piece["kind"] for piece in far["evidence"]].count("distance") == 9
+        assert [piece["kind"] for piece in far["evidence"]].count("distance") == 6
         rude = told[NAMES[RUDE]]
-        assert (rude["distance_radii"], rude["mark"], rude["good_rounds"]) == (None, None, 18)
+        assert (rude["distance_radii"], rude["mark"], rude["returns_round"]) == (None, None, 25)
         assert told[NAMES[GOOD]]["subtree"] == NAMES[GOOD]
 
     def test_a_device_that_judged_nobody_says_so(self, gossamer: Program, garden: Device) -> None:
@@ -106,12 +111,39 @@ class TestShow:
 class TestExplain:
     def test_a_peer_that_lay_too_far_away(self, gossamer: Program, judged: Device) -> None:
         told = explained(gossamer, judged, FAR)
-        assert "quarantined since round 6, score 0.15" in told
+        assert "quarantined since round 6, score 0.29" in told
         assert "its score fell below 0.35" in told
         assert "4 9.90 radii 0.00 0.46 5 9.90 radii 0.00 0.37 6 9.90 radii 0.00 0.29" in told
         assert "6 0.29 lost its vote (distance)" in told
         assert "too far from half of the others in the merges" in told
-        assert "not followed before round 25 (now 9); 15 merges in a row within 4 radii" in told
+        assert "round 22 releases it (now 9): it begins anew, as a newcomer" in told
+        assert "another quarantine lasts twice as long" in told
+
+    def test_a_peer_that_was_released(self, gossamer: Program, judged: Device) -> None:
+        with closing(judged.open_state()) as state:
+            table = ReputationTable()
+            load_reputation(state, table, 9)
+            assert [change.peer for change in table.release(22)] == [FAR.peer_id]
+            save_reputation(state, table)
+        told = explained(gossamer, judged, FAR)
+        assert "admitted since round 22, score 0.50" in told
+        assert "why its time in quarantine was over: it began anew, as a newcomer" in told
+        assert "22 0.50 votes again (released)" in told
+        assert "2 merges in a row at 8 radii or more" in told
+
+    def test_a_peer_that_is_far_but_not_for_what_was_learnt(
+        self, gossamer: Program, judged: Device
+    ) -> None:
+        with closing(judged.open_state()) as state:
+            table = ReputationTable()
+            table.observe(GOOD.peer_id, 99.0, 1.0, 9, progress=900.0)
+            save_reputation(state, table)
+        (row,) = shown(gossamer, judged)
+        assert (row["distance_radii"], row["mark"]) == (None, 1.0)
+        assert row["distance_progress"] == pytest.approx(0.11)
+        ran = gossamer("-C", judged.path, "reputation", "show")
+        assert "0.11 progress" in " ".join(ran.out.split())
+        assert "9 0.11 progress 1.00 0.53" in explained(gossamer, judged, GOOD)
 
     def test_an_offender(self, gossamer: Program, judged: Device) -> None:
         told = explained(gossamer, judged, RUDE)
@@ -122,7 +154,10 @@ class TestExplain:
         told = explained(gossamer, judged, GOOD)
         assert "admitted, score 0.68" in told
         assert "why" not in told
-        assert "4 merges in a row at 8 radii or more would cost its vote" in told
+        assert (
+            "4 merges in a row at 8 radii or more, and 0.5 of the progress since genesis or more, "
+            "would cost its vote"
+        ) in told
         assert f"one of 2 in the subtree of ...{NAMES[GOOD][-8:]}" in told
 
     def test_a_newcomer_in_a_subtree(self, gossamer: Program, judged: Device) -> None:
@@ -159,7 +194,7 @@ class TestExplain:
         assert "signed two entries 4; both signatures were verified here" in told
         assert "nothing readmits it" in told
         row = next(row for row in shown(gossamer, judged) if row["peer"] == NAMES[FAR])
-        assert (row["standing"], row["returns_round"], row["good_rounds"]) == ("banned", None, None)
+        assert (row["standing"], row["returns_round"]) == ("banned", None)
 
     def test_this_device_itself(self, gossamer: Program, judged: Device) -> None:
         ran = gossamer("-C", judged.path, "reputation", "explain", peer_id_text(judged.peer_id))

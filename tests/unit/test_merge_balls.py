@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gossamer_agent.merge.balls import ball_radius, squared_balls
+from gossamer_agent.merge.balls import squared_balls, third_ball
 from gossamer_agent.merge.result import ONE_VOTE
 
 VOTES = st.integers(0, 5) | st.integers(1, ONE_VOTE)
@@ -89,19 +89,19 @@ def test_a_majority_bounds_the_ball_of_each_of_its_own(count: int, seed: int) ->
     assert balls[:agreed].max() <= squares[:agreed, :agreed].max()
 
 
-@settings(max_examples=100, deadline=None)
-@given(swarms(), st.tuples(st.integers(-9, 9), st.integers(-9, 9)))
-def test_one_that_is_none_of_the_inputs_is_judged_as_if_it_were(
-    case: tuple[np.ndarray, np.ndarray], place: tuple[int, int]
+@pytest.mark.parametrize(
+    ("others", "radius"),
+    [
+        ((), 0),
+        ((7,), 0),
+        ((4, 7), 0),
+        ((4, 5, 7), 4),
+        ((4, 5, 6, 7, 9), 4),
+        ((7, 4, 5, 6, 9, 8), 5),
+    ],
+)
+def test_a_third_of_the_rows_is_counted_with_the_own_one(
+    others: tuple[float, ...], radius: float
 ) -> None:
-    rows, votes = case
-    votes = votes + ONE_VOTE  # with less, the newcomer would hold most of the votes itself
-    vector = np.array(place, np.float32)
-    within = squared_balls(squares_of(np.vstack([rows, vector])), np.append(votes, ONE_VOTE))
-    radius = ball_radius(vector, rows.astype(np.float32), votes)
-    assert radius == pytest.approx(np.sqrt(within[-1]), rel=1e-9)
-
-
-def test_one_against_next_to_no_votes_is_judged_by_the_nearest() -> None:
-    rows = np.array([[3.0], [5.0]], np.float32)
-    assert ball_radius(np.zeros(1, np.float32), rows, np.array([1, 1])) == 3
+    rows = np.array([[0.0], *([other] for other in others)], np.float32)
+    assert third_ball(rows, 0) == radius

@@ -172,7 +172,8 @@ def test_memory_of_a_merge_is_at_most_three_vectors_besides_its_inputs(
     size = 1_000_000
     values = np.random.default_rng(0).normal(size=size + count).astype(np.float32)
     rows = [values[shift : shift + size].copy() for shift in range(count)]
-    rows[:clones] = [rows[0]] * clones
+    for clone in range(1, clones):  # near copies: of equal ones only one would be looked at
+        rows[clone] = rows[0] + np.float32(1e-3)
     inputs = [MergeInput(peer, row) for peer, row in zip(PEERS, rows, strict=False)]
     initial = values[:size] - 1 if known else None
     tracemalloc.start()

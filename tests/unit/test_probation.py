@@ -75,6 +75,14 @@ def test_liars_in_quarantine_make_nobody_established() -> None:
     assert bounds([CAROL], table=table)[CAROL] == UNBOUNDED
 
 
+def test_who_was_released_from_quarantine_is_a_newcomer_again() -> None:
+    """Who lies on and off is bounded like a new name."""
+    table = judged(ALICE, BOB, CAROL)
+    table.offence(CAROL, Reason.BAD_SIGNATURE, 9)
+    assert [change.peer for change in table.release(99)] == [CAROL]
+    assert bounds([ALICE, BOB, CAROL], table=table)[CAROL] == Bounds(newcomer=True)
+
+
 def test_members_invited_by_a_steward_are_no_subtree() -> None:
     inviters = {ALICE: STEWARD, BOB: STEWARD}
     assert set(bounds([STEWARD, ALICE, BOB], inviters=inviters).values()) == {UNBOUNDED}

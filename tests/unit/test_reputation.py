@@ -1,4 +1,4 @@
-"""The reputation table: fast loss, slow gain, quarantine with a way back, bounded memory."""
+"""The reputation table: fast loss, slow gain, quarantine that ends by time, bounded memory."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ from gossamer_agent.errors import StoreError
 from gossamer_agent.evidence import PIECES_MAX
 from gossamer_agent.members.remembered import load_reputation, save_reputation
 from gossamer_agent.reputation import (
+    FORGIVEN_FROM,
+    FULL_MARKS_PROGRESS,
     FULL_MARKS_RADII,
     NEWCOMER_ROUNDS,
     OFFENCES,
-    READMIT_FROM,
+    PENALTY_ROUNDS,
+    RELEASED,
     START,
+    TIMES_MAX,
     ReputationTable,
     Row,
     Standing,
     StandingChange,
     bad_rounds_until_quarantine,
-    good_rounds_until,
 )
 from gossamer_agent.store.state import StateStore
 from gossamer_crypto.errors import Reason
@@ -51,7 +54,6 @@ def test_a_stranger_starts_in_the_middle_and_may_vote() -> None:
     table = ReputationTable()
     assert table.score(ALICE) == START
     assert not table.is_quarantined(ALICE)
-    assert table.may_return(ALICE, 0)
     assert len(table) == 0
 
 
@@ -78,23 +80,51 @@ def test_a_newcomer_that_lies_is_out_after_two_rounds() -> None:
     assert [change.round for change in changes] == [1]
 
 
-def test_the_way_back_from_nothing_takes_eighteen_good_rounds() -> None:
+def test_who_is_in_quarantine_is_not_judged() -> None:
+    """As in a merge that had begun before an offence: its marks lead nowhere."""
     table = ReputationTable()
     table.offence(ALICE, Reason.FORK, 0)
-    assert observe_often(table, NEAR, range(1, 18)) == []
-    assert table.is_quarantined(ALICE)
-    (change,) = observe_often(table, NEAR, range(18, 19))
-    assert change == StandingChange(ALICE, Standing.ADMITTED, 18, table.score(ALICE))
-    assert not table.is_quarantined(ALICE)
+    before = table.snapshot()
+    assert observe_often(table, NEAR, range(1, 99)) == []
+    assert table.snapshot() == before
 
 
-def test_between_the_thresholds_standing_does_not_flicker() -> None:
+@pytest.mark.parametrize(
+    ("share", "mark"), [(0.0, 1.0), (1.0, 1.0), (1.5, 0.5), (2.0, 0.0), (9.0, 0.0)]
+)
+def test_marks_by_progress(share: float, mark: float) -> None:
+    """Far by radii: what all have learnt is the other scale."""
     table = ReputationTable()
-    observe_often(table, FAR, range(2))
-    assert table.is_quarantined(ALICE)
-    assert observe_often(table, NEAR, range(2, 10)) == []
-    assert 0.35 < table.score(ALICE) < 0.6
-    assert table.is_quarantined(ALICE)
+    progress = 1000.0
+    table.observe(ALICE, share * FULL_MARKS_PROGRESS * progress, 1e-9, 0, progress=progress)
+    keep = 0.95 if mark > START else 0.8
+    assert table.score(ALICE) == pytest.approx(keep * START + (1 - keep) * mark)
+
+
+@pytest.mark.parametrize("progress", [0.0, -1.0, math.nan])
+def test_without_progress_radii_alone_count(progress: float) -> None:
+    table, other = ReputationTable(), ReputationTable()
+    for distance in (0.1, NEAR, 1.5 * FULL_MARKS_RADII, FAR, math.inf, math.nan):
+        table.observe(ALICE, distance, 1.0, 0, progress=progress)
+        other.observe(ALICE, distance, 1.0, 0)
+    assert repr(table.known(ALICE)) == repr(other.known(ALICE))
+
+
+@given(st.floats(0, 100), st.floats(0, 100))
+def test_the_larger_of_the_two_marks_counts(distance: float, progress: float) -> None:
+    both, radii = ReputationTable(), ReputationTable()
+    both.observe(ALICE, distance, 1.0, 0, progress=progress)
+    radii.observe(ALICE, distance, 1.0, 0)
+    assert both.score(ALICE) >= radii.score(ALICE)
+    if distance >= max(2 * FULL_MARKS_PROGRESS * progress, 2 * FULL_MARKS_RADII):
+        assert both.score(ALICE) < START
+
+
+@pytest.mark.parametrize("distance", [math.nan, math.inf])
+def test_no_progress_makes_up_for_a_distance_that_is_not_finite(distance: float) -> None:
+    table = ReputationTable()
+    table.observe(ALICE, distance, 1.0, 0, progress=1e30)
+    assert table.score(ALICE) == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize("reason", sorted(OFFENCES))
@@ -123,29 +153,94 @@ def test_offences_are_what_honest_software_never_sends() -> None:
     }  # fmt: skip
 
 
-def test_quarantine_is_served_before_return() -> None:
+def put_out(table: ReputationTable, at: int) -> int:
+    """Quarantine ALICE by bad merges from a round on, and say when that was."""
+    (change,) = observe_often(table, FAR, range(at, at + 2))
+    assert change.standing is Standing.QUARANTINED
+    return change.round
+
+
+def test_a_quarantine_ends_by_itself() -> None:
     table = ReputationTable(penalty_rounds=16)
     table.offence(ALICE, Reason.FORK, 10)
-    assert not table.may_return(ALICE, 25)
-    assert table.may_return(ALICE, 26)
-    assert table.is_quarantined(ALICE), "it may be scored again, not vote"
+    assert table.release(25) == []
+    assert table.is_quarantined(ALICE)
+    assert table.release(26) == [StandingChange(ALICE, Standing.ADMITTED, 26, START)]
+    assert not table.is_quarantined(ALICE)
+    assert table.release(27) == []
 
 
-def test_gross_distance_on_probation_starts_the_penalty_again() -> None:
+def test_who_is_released_is_a_newcomer() -> None:
+    table = ReputationTable()
+    table.restore([Row(ALICE, 1.0, None, 0, judged=500)])
+    observe_often(table, FAR, range(1, 6))
+    (change,) = table.release(5 + PENALTY_ROUNDS)
+    assert (change.score, table.score(ALICE)) == (START, START)
+    assert table.is_newcomer(ALICE)
+    assert table.established() == 0
+    known = table.known(ALICE)
+    assert known is not None
+    assert (known.judged, known.returns_at, known.times) == (0, None, 1)
+    assert known.change is not None
+    assert (known.change.kind, known.change.words) == ("admitted", RELEASED)
+    assert [piece.kind for piece in known.evidence].count("distance") == 5, "nothing is forgotten"
+
+
+def test_a_release_that_was_missed_is_made_up_for() -> None:
+    """The device was off in that round."""
     table = ReputationTable()
     table.offence(ALICE, Reason.FORK, 0)
-    table.observe(ALICE, NEAR, 1.0, 16)
-    assert table.may_return(ALICE, 17)
-    table.observe(ALICE, FAR, 1.0, 17)
-    assert not table.may_return(ALICE, 32)
-    assert table.may_return(ALICE, 33)
+    assert [change.peer for change in table.release(10**6)] == [ALICE]
+
+
+def test_all_whose_time_is_over_are_released_in_order() -> None:
+    table = ReputationTable()
+    for number in (3, 1, 2):
+        table.offence(peer(number), Reason.FORK, number)
+    assert [change.peer for change in table.release(18)] == [peer(1), peer(2)]
+    assert [change.peer for change in table.release(99)] == [peer(3)]
+
+
+def test_each_quarantine_is_twice_as_long_up_to_a_limit() -> None:
+    table, now, lasted = ReputationTable(), 0, []
+    for _ in range(TIMES_MAX + 2):
+        begun = put_out(table, now + 1)
+        now = begun
+        while not table.release(now):
+            now += 1
+        lasted.append(now - begun)
+    expected = [PENALTY_ROUNDS * 2**times for times in range(TIMES_MAX)]
+    assert lasted == [*expected, expected[-1], expected[-1]]
+    assert expected[-1] == 64 * PENALTY_ROUNDS
+
+
+def test_good_standing_for_long_forgives_former_quarantines() -> None:
+    table, now = ReputationTable(), 0
+    for _ in range(3):
+        now = put_out(table, now + 1) + 100
+        assert len(table.release(now)) == 1
+    merges = 0
+    while table.score(ALICE) < FORGIVEN_FROM:
+        assert table.snapshot()[0].times == 3
+        table.observe(ALICE, NEAR, 1.0, now)
+        merges += 1
+    assert table.snapshot()[0].times == 0
+    assert merges == 32
+    table.offence(ALICE, Reason.FORK, now)
+    known = table.known(ALICE)
+    assert known is not None
+    assert (known.times, known.returns_at) == (1, now + PENALTY_ROUNDS)
 
 
 def test_an_offence_in_quarantine_starts_the_penalty_again() -> None:
+    """As long as before: a flood of them is one quarantine."""
     table = ReputationTable()
     table.offence(ALICE, Reason.FORK, 0)
-    table.offence(ALICE, Reason.REPLAYED, 10)
-    assert not table.may_return(ALICE, 25)
+    for round_ in range(11):
+        assert table.offence(ALICE, Reason.REPLAYED, round_) is None
+    assert table.release(25) == []
+    assert len(table.release(26)) == 1
+    assert table.snapshot()[0].times == 1
 
 
 @pytest.mark.parametrize("radius", [0.0, -1.0, math.nan, math.inf])
@@ -181,8 +276,8 @@ def test_a_snapshot_restores_everything() -> None:
     assert other.snapshot() == table.snapshot()
     assert [row[0] for row in table.snapshot()] == [ALICE, peer(9)]
     assert other.is_quarantined(ALICE)
-    assert not other.may_return(ALICE, 20)
-    assert other.may_return(ALICE, 21)
+    assert other.release(20) == []
+    assert len(other.release(21)) == 1
 
 
 @pytest.mark.parametrize(
@@ -198,6 +293,8 @@ def test_a_snapshot_restores_everything() -> None:
         (ALICE, "x", None, 0),
         (None, 0.5, None, 0),
         (ALICE, 0.5),
+        Row(ALICE, 0.5, None, 0, times=-1),
+        Row(ALICE, 0.5, None, 0, times=TIMES_MAX + 1),
     ],
 )
 def test_a_damaged_row_changes_nothing(row: tuple) -> None:
@@ -245,20 +342,23 @@ def test_impossible_limits_are_refused(limits: dict[str, int]) -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.floats(0, 10), max_size=60))
-def test_score_and_standing_stay_consistent(distances: list[float]) -> None:
-    table = ReputationTable()
+@given(st.lists(st.floats(0, 10), max_size=60), st.integers(1, 9))
+def test_score_and_standing_stay_consistent(distances: list[float], penalty: int) -> None:
+    table = ReputationTable(penalty_rounds=penalty)
     out = False
     for number, distance in enumerate(distances):
+        released = table.release(number)
+        assert out or not released
+        out = out and not released
         change = table.observe(ALICE, distance, 1.0, number)
         if change is not None:
-            assert (change.standing is Standing.QUARANTINED) != out
-            out = not out
+            assert change.standing is Standing.QUARANTINED
+            assert not out
+            out = True
         assert table.is_quarantined(ALICE) == out
         score = table.score(ALICE)
         assert 0 <= score <= 1
-        assert not (out and score >= 0.6)
-        assert out or score >= 0.35
+        assert out == (score < 0.35)
 
 
 class TestBans:
@@ -271,7 +371,7 @@ class TestBans:
         assert (table.standing(ALICE), table.score(ALICE)) == (Standing.BANNED, 0.0)
         assert table.is_banned(ALICE)
         assert table.is_quarantined(ALICE)
-        assert not table.may_return(ALICE, 10**9)
+        assert table.release(10**9) == []
         assert table.offence(ALICE, Reason.BAD_FRAME, 100) is None
 
     def test_quarantine_does_not_hide_a_ban(self) -> None:
@@ -280,7 +380,8 @@ class TestBans:
         assert not table.is_banned(ALICE)
         assert table.ban(ALICE, 2) is not None
         assert table.is_banned(ALICE)
-        assert not table.may_return(ALICE, 99)
+        assert table.release(99) == []
+        assert table.is_banned(ALICE)
 
     def test_a_ban_survives_a_snapshot(self) -> None:
         table, other = ReputationTable(), ReputationTable()
@@ -313,9 +414,14 @@ class TestBans:
 
 def test_what_is_stored_and_read_again_is_the_same(tmp_path: Path) -> None:
     table = ReputationTable()
-    observe_often(table, FAR, range(40))
-    table.ban(peer(2), 41)
-    table.offence(peer(3), Reason.BAD_FRAME, 42, "detail")
+    observe_often(table, NEAR, range(3), peer(9))
+    put_out(table, 1)
+    table.ban(peer(2), 3)
+    table.offence(peer(3), Reason.BAD_FRAME, 4, "detail")
+    assert len(table.release(20)) == 2
+    put_out(table, 41)
+    table.offence(peer(3), Reason.BAD_FRAME, 43)
+    assert [row.times for row in table.snapshot()] == [2, 0, 2, 0]
     with closing(StateStore(tmp_path / "state.sqlite3")) as state:
         save_reputation(state, table)
         again, lost = ReputationTable(), ReputationTable()
@@ -323,8 +429,8 @@ def test_what_is_stored_and_read_again_is_the_same(tmp_path: Path) -> None:
         load_reputation(state, lost, 5)  # the own feed was lost; rounds count from 0 again
     assert again.snapshot() == table.snapshot()
     assert lost.is_banned(peer(2))
-    assert [lost.may_return(peer(3), round_) for round_ in (20, 21)] == [False, True]
-    assert not lost.is_newcomer(ALICE)
+    assert [len(lost.release(round_)) for round_ in (36, 37)] == [0, 2]
+    assert not lost.is_newcomer(peer(9))
 
 
 class TestNewcomers:
@@ -377,6 +483,16 @@ class TestEvidence:
         assert (known.judged, known.newcomer, known.change) == (1, True, None)
         assert known.last_mark == piece
 
+    def test_a_mark_by_progress_tells_the_share(self) -> None:
+        table = ReputationTable()
+        table.observe(ALICE, 60.0, 1.0, 7, progress=200.0)
+        known = table.known(ALICE)
+        assert known is not None
+        (piece,) = known.evidence
+        assert (piece.kind, piece.mark) == ("progress", pytest.approx(0.8))
+        assert piece.value == pytest.approx(0.3)
+        assert known.last_mark == piece
+
     def test_a_change_of_standing_says_what_led_to_it(self) -> None:
         table = ReputationTable()
         table.offence(ALICE, Reason.BAD_DELTA, 9, "step 3 is \x1b odd")
@@ -392,11 +508,12 @@ class TestEvidence:
     def test_the_last_change_is_never_pushed_out(self) -> None:
         table = ReputationTable()
         observe_often(table, FAR, range(2))
-        observe_often(table, 1.5 * FULL_MARKS_RADII, range(2, 200))
+        table.release(20)
+        observe_often(table, 1.5 * FULL_MARKS_RADII, range(20, 200))
         known = table.known(ALICE)
         assert known is not None
         assert known.change is not None
-        assert (known.change.kind, known.change.round) == ("quarantined", 1)
+        assert (known.change.kind, known.change.round) == ("admitted", 20)
         assert len(known.evidence) == PIECES_MAX
 
     def test_a_flood_of_offences_does_not_wash_the_marks_away(self) -> None:
@@ -406,11 +523,11 @@ class TestEvidence:
             table.offence(ALICE, Reason.BAD_FRAME, 3, f"byte {number}")
         known = table.known(ALICE)
         assert known is not None
-        assert [piece.round for piece in known.evidence] == [0, 1, 1, 2, 3]
+        assert [piece.round for piece in known.evidence] == [0, 1, 1, 3]
 
     def test_evidence_survives_a_snapshot(self) -> None:
         table, other = ReputationTable(), ReputationTable()
-        observe_often(table, FAR, range(40))
+        observe_often(table, NEAR, range(40))
         table.offence(ALICE, Reason.BAD_FRAME, 40)
         other.restore(table.snapshot())
         assert repr(other.known(ALICE)) == repr(table.known(ALICE))
@@ -433,15 +550,6 @@ class TestEvidence:
 
     def test_nothing_is_known_of_a_stranger(self) -> None:
         assert ReputationTable().known(ALICE) is None
-
-
-@pytest.mark.parametrize("score", [0.0, 0.2, 0.34, 0.59])
-def test_so_many_good_rounds_bring_a_peer_back(score: float) -> None:
-    table = ReputationTable()
-    table.restore([Row(ALICE, score, 0, 0)])
-    rounds = good_rounds_until(score, READMIT_FROM)
-    assert observe_often(table, NEAR, range(1, rounds)) == []
-    assert len(observe_often(table, NEAR, range(rounds, rounds + 1))) == 1
 
 
 @pytest.mark.parametrize("score", [0.36, 0.5, 1.0])

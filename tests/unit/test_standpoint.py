@@ -10,6 +10,8 @@ from gossamer_agent.standpoint import (
     JUMP,
     PATIENCE_IN_DISCORD_ROUNDS,
     PATIENCE_ROUNDS,
+    PULLED,
+    PULLED_BACK,
     SPLIT,
     Outlook,
     Place,
@@ -19,8 +21,18 @@ from gossamer_agent.standpoint import (
 TOGETHER, APART, GIVING_IN = Outlook.TOGETHER, Outlook.APART, Outlook.GIVING_IN
 
 
-def at(most: float, *, near: float = 0.0, radius: float = 1.0, farthest: float = 1.0) -> Place:
-    return Place(most=most, near=near, radius=radius, farthest=farthest)
+PULL_ROUNDS = 5  # so many rounds in a row tell a pull from chance
+
+
+def at(
+    most: float,
+    *,
+    near: float = 0.0,
+    radius: float = 1.0,
+    farthest: float = 1.0,
+    pull: float = 0.0,
+) -> Place:
+    return Place(most=most, near=near, radius=radius, farthest=farthest, pull=pull)
 
 
 def settled(rounds: int = 8) -> Standpoint:
@@ -79,6 +91,76 @@ def test_without_a_past_two_groups_are_seen_by_a_third_that_is_near() -> None:
     assert Standpoint().see(at(SPLIT, near=1.0)) is TOGETHER
     assert Standpoint().see(at(SPLIT + 0.1, near=1.0)) is APART
     assert settled().see(at(1.0, near=0.01)) is TOGETHER
+
+
+def test_two_with_unlike_others_near_by_are_no_second_group() -> None:
+    """Two devices with data of one class lie near each other; the rest is only a radius away."""
+    assert Standpoint().see(at(1.5, near=0.01)) is TOGETHER
+    assert Standpoint().see(at(1.6, near=0.01)) is APART
+    assert Standpoint().see(at(1.6, near=0.5)) is TOGETHER
+
+
+def test_whose_own_steps_lead_away_round_after_round_stands_apart() -> None:
+    standpoint = Standpoint()
+    seen = [standpoint.see(at(1.0, pull=PULLED + 0.1)) for _ in range(PULL_ROUNDS + 1)]
+    assert seen == [TOGETHER] * (PULL_ROUNDS - 1) + [APART] * 2
+
+
+def test_a_pull_is_seen_by_the_mean_of_some_rounds() -> None:
+    standpoint = Standpoint()
+    for pull in (0.9, -0.4) * 9:
+        assert standpoint.see(at(1.0, pull=pull)) is TOGETHER
+    standpoint = Standpoint()
+    assert {standpoint.see(at(1.0, pull=PULLED)) for _ in range(40)} == {TOGETHER}
+
+
+def test_honest_devices_with_other_data_do_not_pull() -> None:
+    standpoint = Standpoint()
+    assert {standpoint.see(at(1.0, pull=-0.6)) for _ in range(40)} == {TOGETHER}
+
+
+def pulled() -> Standpoint:
+    standpoint = Standpoint()
+    while standpoint.see(at(1.0, pull=0.8)) is TOGETHER:
+        pass
+    return standpoint
+
+
+def test_who_was_pulled_away_is_back_when_its_steps_lead_away_no_more() -> None:
+    standpoint = pulled()
+    assert standpoint.see(at(1.0, pull=PULLED_BACK + 0.1)) is APART
+    assert standpoint.see(at(1.0, pull=PULLED_BACK)) is TOGETHER
+
+
+def test_other_neighbours_need_not_be_nearer_to_who_was_pulled_away() -> None:
+    """It stood where the majority was: only the way its data pull can tell it is back."""
+    assert pulled().see(at(7.0, pull=0.0)) is TOGETHER
+
+
+def test_what_was_seen_while_apart_is_no_evidence() -> None:
+    """Nothing was merged: who comes back must be pulled as often again."""
+    standpoint = pulled()
+    assert standpoint.see(at(1.0, pull=0.8)) is APART
+    assert standpoint.see(at(1.0, pull=0.0)) is TOGETHER
+    seen = [standpoint.see(at(1.0, pull=0.8)) for _ in range(PULL_ROUNDS)]
+    assert seen == [TOGETHER] * (PULL_ROUNDS - 1) + [APART]
+
+
+def test_a_pull_that_is_met_everywhere_is_given_in_to() -> None:
+    standpoint = Standpoint()
+    place = at(1.0, pull=0.8)
+    rounds = PULL_ROUNDS - 1 + PATIENCE_ROUNDS + DOUBT_ROUNDS + PULL_ROUNDS - 1
+    seen = [standpoint.see(place) for _ in range(rounds + 1)]
+    together = [TOGETHER] * (PULL_ROUNDS - 1)
+    gave_in = [APART] * PATIENCE_ROUNDS + [GIVING_IN] * DOUBT_ROUNDS
+    assert seen == [*together, *gave_in, *together, APART]
+
+
+def test_a_rest_makes_former_pulls_forgotten() -> None:
+    standpoint = pulled()
+    standpoint.forget()
+    seen = [standpoint.see(at(1.0, pull=0.8)) for _ in range(PULL_ROUNDS)]
+    assert seen == [TOGETHER] * (PULL_ROUNDS - 1) + [APART]
 
 
 def test_not_a_number_is_apart() -> None:

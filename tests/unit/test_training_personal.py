@@ -16,7 +16,7 @@ from gossamer_agent.errors import ConfigError, ModelError, StoreError
 from gossamer_agent.events import Train
 from gossamer_agent.exit_codes import ExitCode
 from gossamer_agent.layers import Layer
-from gossamer_agent.learner import Learner, Training, Vector
+from gossamer_agent.learner import Learner, Score, Training, Vector
 from gossamer_agent.learning import LocalLearning
 from gossamer_agent.models import load_learner
 from gossamer_agent.policy import Policy
@@ -365,3 +365,20 @@ def test_an_audit_knows_the_shared_layers_and_says_so(
     assert ran.code == 0 and "without the personal layers, head" in ran.out
     with np.load(out) as arrays:
         assert arrays["params"].size == 4160
+
+
+@pytest.mark.parametrize("personal", [("head",), ()])
+def test_an_own_head_is_not_served_with_a_merge_that_it_has_left(
+    new_world: Callable[..., Any], personal: tuple[str, ...]
+) -> None:
+    """It goes on with the own parameters while merges are refused; without one the merge stays."""
+    town = new_world(5, personal=personal).town()
+    town.meet()
+    town.run_rounds(2)
+    shell = town.shells[0]
+    merged = shell.core.served.copy()
+    shell.scores = Score(0.5, 0.8, 20), Score(90.0, 0.1, 20)
+    assert not shell.run_round().committed
+    expected = shell.core.params if personal else merged
+    assert np.array_equal(shell.core.served, expected)
+    assert not np.array_equal(shell.core.params, merged)

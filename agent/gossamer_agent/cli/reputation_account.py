@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gossamer_agent.evidence import Evidence
+from gossamer_agent.evidence import Evidence, EvidenceKind
 from gossamer_agent.forks import ForkWatch, told_of
 from gossamer_agent.members.heads import HeadTable
 from gossamer_agent.members.remembered import load_forks, load_reputation
@@ -19,13 +19,11 @@ from gossamer_agent.members.stewardship import load_roster
 from gossamer_agent.policy import Policy
 from gossamer_agent.reputation import (
     NEWCOMER_ROUNDS,
-    READMIT_FROM,
     START,
     Known,
     ReputationTable,
     Standing,
     bad_rounds_until_quarantine,
-    good_rounds_until,
 )
 from gossamer_crypto.identity import PeerId, peer_id_text
 from gossamer_crypto.roster import Roster
@@ -52,14 +50,15 @@ class Piece(msgspec.Struct, kw_only=True):
 class PeerAccount(msgspec.Struct, kw_only=True):
     """One peer. Rounds are this device's own; last_round: of the newest evidence.
 
-    judged: merges that gave it a mark; newcomer: fewer than three; distance_radii, mark: of the
-    newest merge that judged it, in radii of the tightest half of that merge; since_round, why: of
-    the last change of standing. returns_round: from when a quarantined peer may be followed again,
-    to be judged; good_rounds: marks of 1 in a row until it votes again, null where it votes or
-    never will; bad_rounds: marks of 0 in a row until quarantine, for one that votes. subtree: root
-    of the branch of inviters that it belongs to, null where it is nobody's; subtree_members: of
-    that branch, itself among them. newcomers_bounded: whether this device knows enough others to
-    bound the votes of newcomers.
+    judged: merges that gave it a mark since it began anew; newcomer: fewer than three. mark: of the
+    newest merge that judged it, by one of distance_radii, in radii of the tightest half of that
+    merge, and distance_progress, as a share of its distance from genesis; the other is null.
+    since_round, why: of the last change of standing; times: quarantines that are not forgiven.
+    returns_round: when a quarantined peer is released, null for one that votes or never will;
+    bad_rounds: marks of 0 in a row until quarantine, for one that votes. subtree: root of the
+    branch of inviters that it belongs to, null where it is nobody's; subtree_members: of that
+    branch, itself among them. newcomers_bounded: whether this device knows enough others to bound
+    the votes of newcomers.
     """
 
     peer: str
@@ -71,11 +70,12 @@ class PeerAccount(msgspec.Struct, kw_only=True):
     newcomer: bool
     last_round: int | None
     distance_radii: float | None
+    distance_progress: float | None
     mark: float | None
     since_round: int | None
     why: str | None
+    times: int
     returns_round: int | None
-    good_rounds: int | None
     bad_rounds: int | None
     invited_by: str | None
     subtree: str | None
@@ -101,7 +101,6 @@ class Knowledge:
         """All that is known of a peer, heard of or not."""
         known = self.table.known(peer) or _stranger(peer)
         mark, change = known.last_mark, known.change
-        quarantined = known.standing is Standing.QUARANTINED
         admitted = known.standing is Standing.ADMITTED
         branch = self.branches.get(peer, peer)
         inviter = self.roster.inviter_of(peer)
@@ -115,12 +114,13 @@ class Knowledge:
             judged=known.judged,
             newcomer=known.newcomer,
             last_round=known.seen_at if known.seen_at >= 0 else None,
-            distance_radii=None if mark is None else _finite(mark.value),
+            distance_radii=_value(mark, EvidenceKind.DISTANCE),
+            distance_progress=_value(mark, EvidenceKind.PROGRESS),
             mark=None if mark is None else mark.mark,
             since_round=None if change is None else change.round,
             why=self._why(peer, change),
+            times=known.times,
             returns_round=known.returns_at,
-            good_rounds=good_rounds_until(known.score, READMIT_FROM) if quarantined else None,
             bad_rounds=bad_rounds_until_quarantine(known.score) if admitted else None,
             invited_by=None if inviter is None else peer_id_text(inviter),
             subtree=peer_id_text(branch) if in_subtree else None,
@@ -179,6 +179,8 @@ def show(told: list[PeerAccount]) -> None:
     table.add_column("why, since when", overflow="fold")
     for row in sorted(told, key=_badness):
         distance = "-" if row.distance_radii is None else f"{row.distance_radii:.2f} radii"
+        if row.distance_progress is not None:
+            distance = f"{row.distance_progress:.2f} progress"
         # All ids begin alike; the end tells them apart, and `explain` takes it.
         cells = (f"...{row.peer[-8:]}", row.standing, f"{row.score:.2f}", str(row.judged), distance)
         table.add_row(*cells, Text(_remark(row)))
@@ -205,6 +207,7 @@ def _stranger(peer: PeerId) -> Known:
         standing=Standing.ADMITTED,
         score=START,
         judged=0,
+        times=0,
         seen_at=-1,
         returns_at=None,
         change=None,
@@ -221,6 +224,11 @@ def _piece(piece: Evidence) -> Piece:
         mark=_finite(piece.mark),
         words=piece.words,
     )
+
+
+def _value(piece: Evidence | None, kind: EvidenceKind) -> float | None:
+    """What was measured, where it was of this kind."""
+    return _finite(piece.value) if piece is not None and piece.kind is kind else None
 
 
 def _finite(value: float) -> float | None:

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 from gossamer_agent.evidence import EvidenceKind
 from gossamer_agent.reputation import (
+    FULL_MARKS_PROGRESS,
     FULL_MARKS_RADII,
     NEWCOMER_ROUNDS,
     QUARANTINE_BELOW,
-    READMIT_FROM,
+    RELEASED,
+    TIMES_MAX,
     Standing,
 )
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 _ROWS_MAX: Final = 12
 _NO_MARKS_RADII: Final = 2 * FULL_MARKS_RADII
+_NO_MARKS_PROGRESS: Final = 2 * FULL_MARKS_PROGRESS
 _CHANGES: Final = {
     EvidenceKind.QUARANTINED: "lost its vote",
     EvidenceKind.ADMITTED: "votes again",
@@ -62,11 +65,10 @@ def _why(told: PeerAccount) -> str:
         return ""
     if told.standing == Standing.BANNED:
         return f"{told.why}; both signatures were verified here"
-    if told.standing == Standing.ADMITTED:
-        return (
-            f"its score rose to {READMIT_FROM:.2f}: "
-            "its parameters lay near enough to half of the others again"
-        )
+    if told.why == RELEASED:
+        return "its time in quarantine was over: it began anew, as a newcomer"
+    if told.standing == Standing.ADMITTED:  # what an older version wrote
+        return "its score rose: its parameters lay near enough to half of the others again"
     if told.why == EvidenceKind.DISTANCE:
         return (
             f"its score fell below {QUARANTINE_BELOW:.2f}: "
@@ -109,16 +111,20 @@ def _evidence(pieces: list[Piece]) -> Iterator[str]:
     yield ""
     if len(pieces) > _ROWS_MAX:
         yield f"the newest {_ROWS_MAX} of {len(pieces)} pieces of evidence (--json has all):"
-    yield f"{'round':>9}  {'distance':>11}  {'mark':>4}  {'score':>5}"
+    yield f"{'round':>9}  {'distance':>13}  {'mark':>4}  {'score':>5}"
     for piece in pieces[-_ROWS_MAX:]:
         if piece.mark is not None:
-            far = "not finite" if piece.value is None else f"{piece.value:.2f} radii"
-            yield f"{piece.round:>9}  {far:>11}  {piece.mark:>4.2f}  {piece.score:>5.2f}"
+            far = "not finite" if piece.value is None else f"{piece.value:.2f} {_unit(piece)}"
+            yield f"{piece.round:>9}  {far:>13}  {piece.mark:>4.2f}  {piece.score:>5.2f}"
         else:
             said = f"offence: {piece.words}"
             if piece.kind != EvidenceKind.OFFENCE:
                 said = f"{_CHANGES[EvidenceKind(piece.kind)]} ({piece.words})"
-            yield f"{piece.round:>9}  {'':>11}  {'':>4}  {piece.score:>5.2f}  {said}"
+            yield f"{piece.round:>9}  {'':>13}  {'':>4}  {piece.score:>5.2f}  {said}"
+
+
+def _unit(piece: Piece) -> str:
+    return "progress" if piece.kind == EvidenceKind.PROGRESS else "radii"
 
 
 def _next(told: PeerAccount, now: int) -> str:
@@ -126,14 +132,12 @@ def _next(told: PeerAccount, now: int) -> str:
         return "nothing readmits it; a steward can remove it: gossamer evict"
     if told.standing == Standing.ADMITTED:
         rounds = "1 merge" if told.bad_rounds == 1 else f"{told.bad_rounds} merges in a row"
-        return f"{rounds} at {_NO_MARKS_RADII:g} radii or more would cost its vote"
-    returns, good = told.returns_round or 0, told.good_rounds or 0
-    rounds = "1 merge" if good == 1 else f"{good} merges in a row"
-    when = "it may be followed now, to be judged"
-    if returns > now:
-        when = f"it is not followed before round {returns} (now {now})"
+        return (
+            f"{rounds} at {_NO_MARKS_RADII:g} radii or more, and {_NO_MARKS_PROGRESS:g} of the "
+            "progress since genesis or more, would cost its vote"
+        )
+    twice = "as long" if told.times >= TIMES_MAX else "twice as long"
     return (
-        f"{when}; {rounds} within {FULL_MARKS_RADII:g} radii give its vote back, at a score of "
-        f"{READMIT_FROM:.2f}; one at {_NO_MARKS_RADII:g} or more, or an offence, starts the wait "
-        "again"
+        f"round {told.returns_round or 0} releases it (now {now}): it begins anew, as a newcomer; "
+        f"an offence until then starts the wait again, another quarantine lasts {twice}"
     )

@@ -5,9 +5,10 @@ caches that are saved now and then, lazily: who loses the last minutes of them l
 
     space         key                    value
     reputation    peer                   version, score, rounds of the quarantine (or -1), last
-                                         heard of, of the ban (or -1), times judged, size of the
-                                         last change of standing, this change, newest evidence
-                                         (older: score, quarantine, last heard of, nothing else)
+                                         heard of, of the ban (or -1), times judged, quarantines
+                                         not forgiven, size of the last change of standing, this
+                                         change, newest evidence (version 2 does not count the
+                                         quarantines; older: score, quarantine, last heard of)
     heads         author                 announce frame (`HeadTable.snapshot`)
     watermarks    position, 4 bytes      announce frame: highest recorded head of one feed
 
@@ -37,9 +38,10 @@ REPUTATION: Final = "reputation"
 HEADS: Final = "heads"
 WATERMARKS: Final = "watermarks"
 
-_FORMAT = 2
-_REPUTATION = struct.Struct(">BdqqqqB")
-_REPUTATION_OLD = struct.Struct(">dqq")  # of versions that knew no bans and kept no evidence
+_FORMAT = 3
+_REPUTATION = struct.Struct(">BdqqqqBB")
+_REPUTATION_2 = struct.Struct(">BdqqqqB")  # of versions in which each quarantine was as long
+_REPUTATION_1 = struct.Struct(">dqq")  # of versions that knew no bans and kept no evidence
 _FREE = -1  # in place of the round of a quarantine or ban
 
 
@@ -75,19 +77,26 @@ def load_reputation(state: StateStore, table: ReputationTable, round_: int) -> N
 def _pack(row: Row) -> bytes:
     since = _FREE if row.quarantined_at is None else row.quarantined_at
     banned = _FREE if row.banned_at is None else row.banned_at
-    times = (since, row.seen_at, banned, row.judged)
-    head = _REPUTATION.pack(_FORMAT, row.score, *times, len(row.change))
+    rounds = (since, row.seen_at, banned)
+    counts = (row.judged, row.times, len(row.change))
+    head = _REPUTATION.pack(_FORMAT, row.score, *rounds, *counts)
     return head + row.change + row.ring
 
 
 def _unpack(peer: bytes, value: bytes) -> Row:
-    if len(value) == _REPUTATION_OLD.size:
-        score, since, seen = _REPUTATION_OLD.unpack(value)
+    if len(value) == _REPUTATION_1.size:
+        score, since, seen = _REPUTATION_1.unpack(value)
         return Row(peer, score, None if since == _FREE else since, seen)
-    version, score, since, seen, banned, judged, size = _REPUTATION.unpack_from(value)
-    rest = value[_REPUTATION.size :]
-    if version != _FORMAT or size > len(rest):
-        raise ValueError(version)
+    if value[:1] == b"\x02":
+        _, score, since, seen, banned, judged, size = _REPUTATION_2.unpack_from(value)
+        times, rest = 0, value[_REPUTATION_2.size :]
+    else:
+        version, score, since, seen, banned, judged, times, size = _REPUTATION.unpack_from(value)
+        rest = value[_REPUTATION.size :]
+        if version != _FORMAT:
+            raise ValueError(version)
+    if size > len(rest):
+        raise ValueError(size)
     return Row(
         peer=peer,
         score=score,
@@ -97,6 +106,7 @@ def _unpack(peer: bytes, value: bytes) -> Row:
         judged=judged,
         change=rest[:size],
         ring=rest[size:],
+        times=times,
     )
 
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from gossamer_agent.merge.exact import Scalars, distances_to
-from gossamer_agent.merge.kernels import Rows, Vector, Votes
-from gossamer_agent.merge.result import ONE_VOTE
+from gossamer_agent.merge.kernels import Rows, Votes
 
 
 def squared_balls(squares: Scalars, votes: Votes) -> Scalars:
@@ -34,14 +33,3 @@ def third_ball(rows: Rows, own: int) -> float:
     """
     distances = np.sort(distances_to(rows, rows[own]))
     return float(distances[-(-len(rows) // 3) - 1])
-
-
-def ball_radius(vector: Vector, rows: Rows, votes: Votes) -> float:
-    """The same, not squared, for a vector float32[P] that is none of the K inputs.
-
-    It counts as one more input with a whole vote, so that it is judged as if it were in the merge.
-    """
-    distances = distances_to(rows, vector)
-    order = np.argsort(distances, kind="stable")
-    held = ONE_VOTE + np.cumsum(votes[order])
-    return float(distances[order[np.argmax(2 * held > held[-1])]])

@@ -27,6 +27,7 @@ import numpy as np
 
 from gossamer_agent.merge.balls import squared_balls
 from gossamer_agent.merge.caps import cap_votes
+from gossamer_agent.merge.copies import distinct
 from gossamer_agent.merge.exact import Scalars, exact_gram, peak_of
 from gossamer_agent.merge.kernels import Rows, Vector, check_rows, coordinate_median
 from gossamer_agent.merge.progress import kept_by_progress
@@ -49,7 +50,16 @@ def gossamer(rows: Rows, setting: Setting) -> Merged:
     counted in full. Raises ValueError for no rows or rows of unlike shape.
     """
     rows = check_rows(rows)
-    inner, squares, along = _geometry(rows, setting.initial)
+    different = distinct(rows, setting)
+    if len(different.kept) < len(rows):
+        kept = [rows[index] for index in different.kept]
+        return different.widened(_merged(kept, different.setting(setting)))
+    return _merged(rows, setting)
+
+
+def _merged(rows: Sequence[Vector], setting: Setting) -> Merged:
+    """Merge rows of which none equals another."""
+    inner, squares, along, progress = _geometry(rows, setting.initial)
     votes = share_by_distance(squares, np.diagonal(inner))
     balls = squared_balls(squares, votes)
     kept = _within_reach(balls, setting.own)
@@ -60,22 +70,27 @@ def gossamer(rows: Rows, setting: Setting) -> Merged:
     votes = cap_votes(share_by_direction(inner, votes, whole), setting.groups)
     vector, clip = winsorised_mean(rows, votes)
     distances = np.sqrt(balls)
-    return Merged(vector, votes, clip, distances, float(distances.min()))
+    return Merged(vector, votes, clip, distances, float(distances.min()), progress=progress)
 
 
-def _geometry(rows: Sequence[Vector], initial: Vector | None) -> tuple[Scalars, Scalars, Along]:
-    """Products of the differences to the median [K, K], squared distances [K, K], progress [K]."""
+def _geometry(
+    rows: Sequence[Vector], initial: Vector | None
+) -> tuple[Scalars, Scalars, Along, float]:
+    """Products of the differences to the median [K, K], squared distances [K, K], progress [K], and
+    how far the median is from genesis, 0 for unknown.
+    """
     count = len(rows)
     peaks = np.empty(count, np.float32)
     centre = coordinate_median(rows, peaks=peaks)
     if initial is None:
         gram = exact_gram(rows, centre, peaks=peaks)
-        return gram.inner(), gram.squared_distances(), None
+        return gram.inner(), gram.squared_distances(), None, 0.0
     # Seen from the median, what all started from lies straight behind.
     peaks = np.append(peaks, peak_of(initial, centre))
     gram = exact_gram([*rows, initial], centre, peaks=peaks)
     inner, squares = gram.inner(), gram.squared_distances()
-    return inner[:count, :count], squares[:count, :count], -inner[:count, count]
+    progress = float(np.sqrt(inner[count, count]))
+    return inner[:count, :count], squares[:count, :count], -inner[:count, count], progress
 
 
 def _within_reach(balls: Scalars, own: int) -> Scalars:

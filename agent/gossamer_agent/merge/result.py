@@ -47,6 +47,8 @@ class Merged:
         the smallest; 0 when the inputs give none, because there are too few or most are equal.
     losses: float64[K], mean hold-out loss of each input in nats, nan where the rule did not ask for
         it; None where it asks for none.
+    progress: Euclidean distance of the middle of the inputs from genesis; 0 where the rule does not
+        ask for it or genesis is not known.
     """
 
     vector: Vector
@@ -55,6 +57,7 @@ class Merged:
     distances: Scalars
     radius: float
     losses: Scalars | None = None
+    progress: float = 0.0
 
 
 def unweighted(vector: Vector, rows: Rows) -> Merged:

@@ -58,7 +58,7 @@ class Rule:
     version: int = 1
 
 
-_GOSSAMER: Final = Rule("gossamer", gossamer, 3, uses_reputation=True, uses_holdout=True)
+_GOSSAMER: Final = Rule("gossamer", gossamer, 3, version=2, uses_reputation=True, uses_holdout=True)
 
 # The rules that judge all rows alike, so that they can be applied to mixtures of them.
 _AGGREGATES: Final = (
@@ -207,4 +207,4 @@ def _widened(merged: Merged, usable: npt.NDArray[np.bool_]) -> Merged:
     if merged.losses is not None:
         losses = np.full(usable.size, np.nan)
         losses[usable] = merged.losses
-    return Merged(merged.vector, votes, clip, distances, merged.radius, losses)
+    return Merged(merged.vector, votes, clip, distances, merged.radius, losses, merged.progress)
