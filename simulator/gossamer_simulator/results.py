@@ -107,7 +107,9 @@ class QuarantineRates:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quarantine:
-    """Shares of (honest observer, peer) pairs in quarantine at the end. honest_rate: wrongly."""
+    """Shares of (honest observer, peer) pairs in quarantine at the end, of those who judged the peer
+    since it was last let back. honest_rate: wrongly.
+    """
 
     honest_rate: Share
     byzantine_rate: Share
