@@ -107,8 +107,9 @@ class QuarantineRates:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quarantine:
-    """Shares of (honest observer, peer) pairs in quarantine at the end, of those who judged the peer
-    since it was last let back. honest_rate: wrongly.
+    """Shares of (honest observer, peer) pairs in quarantine at the end. honest_rate: wrongly.
+
+    Only observers that judged the peer since it was last let back are counted.
     """
 
     honest_rate: Share
