@@ -30,18 +30,19 @@ def pull_from_majority(
 
     before, after: float32[P], the own parameters around the local steps. rows: K inputs of a merge
     float32[P]; own: which of them is not in either group. balls: float64[K], radii of the balls
-    around them that hold most of the votes. The same bits on every CPU, in whatever order the rows
-    come. Raises ValueError for rows of unlike shape.
+    around them that hold most of the votes, infinite for one that was left out. The same bits on
+    every CPU, in whatever order the rows come. Raises ValueError for rows of unlike shape.
     """
-    others = np.arange(len(rows)) != own
+    others = np.isfinite(balls)  # who was left out of the merge has no place
+    others[own] = False
     aside = others & (balls > ASIDE * balls.min())
     majority = others & ~aside
     if not aside.any() or not majority.any():
         return 0.0
-    weights = np.zeros(len(rows) + 1)
-    weights[1:][aside] = 1.0 / np.count_nonzero(aside)
-    weights[1:][majority] = -1.0 / np.count_nonzero(majority)
-    inner = exact_gram([after, *rows], before).inner()
+    members = np.flatnonzero(others)
+    weights = np.where(aside, 1.0 / np.count_nonzero(aside), -1.0 / np.count_nonzero(majority))
+    weights = np.append(0.0, weights[members])
+    inner = exact_gram([after, *(rows[member] for member in members)], before).inner()
     along = math.fsum((inner[0] * weights).tolist())
     step = float(inner[0, 0])
     way = math.fsum((weights[:, None] * weights * inner).ravel().tolist())

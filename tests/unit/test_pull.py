@@ -68,9 +68,14 @@ def test_where_there_is_nothing_to_tell_it_is_zero(
         assert pull_from_majority(BEFORE, along(after)[0], along(*rows), 0, np.array(radii)) == 0.0
 
 
-def test_who_could_not_be_used_is_aside() -> None:
-    rows = along(0.0, -1.0, -1.0, 5.0)
-    found = pull_from_majority(BEFORE, along(1.0)[0], rows, 0, np.array([1.0, 1.0, 1.0, math.inf]))
+@pytest.mark.parametrize("useless", [np.nan, np.inf, 1e38])
+def test_who_was_left_out_of_the_merge_is_in_no_group(useless: float) -> None:
+    *rows, last = along(0.0, -1.0, -1.0, 5.0, 0.0)
+    radii = np.array([1.0, 1.0, 1.0, 2.0, math.inf])
+    last[:] = useless
+    with np.errstate(all="raise"):
+        found = pull_from_majority(BEFORE, along(1.0)[0], [*rows, last], 0, radii)
+    assert found == pull_from_majority(BEFORE, along(1.0)[0], rows, 0, radii[:4])
     assert found == pytest.approx(1.0)
 
 
