@@ -33,8 +33,6 @@ JUMP: Final = 3.0
 """Most are so many times as far as they were."""
 SPLIT: Final = 5.0
 """Most are so many times as far from a new device as a third of the inputs: two groups."""
-SPLIT_RADII: Final = 1.5
-"""Who is nearer to most than that is in no group of its own, however near some others are."""
 BACK: Final = 2.0
 """Who stood apart is back when most are so many times nearer than when that began."""
 PULLED: Final = 0.4
@@ -140,8 +138,6 @@ class Standpoint:
             return True
         if self._knows_what_is_usual():
             return place.most > JUMP * median(self._usual)
-        if place.most <= SPLIT_RADII * place.radius:
-            return False
         return place.most > SPLIT * place.near > 0.0
 
     def _knows_what_is_usual(self) -> bool:

@@ -93,13 +93,6 @@ def test_without_a_past_two_groups_are_seen_by_a_third_that_is_near() -> None:
     assert settled().see(at(1.0, near=0.01)) is TOGETHER
 
 
-def test_two_with_unlike_others_near_by_are_no_second_group() -> None:
-    """Two devices with data of one class lie near each other; the rest is only a radius away."""
-    assert Standpoint().see(at(1.5, near=0.01)) is TOGETHER
-    assert Standpoint().see(at(1.6, near=0.01)) is APART
-    assert Standpoint().see(at(1.6, near=0.5)) is TOGETHER
-
-
 def test_whose_own_steps_lead_away_round_after_round_stands_apart() -> None:
     standpoint = Standpoint()
     seen = [standpoint.see(at(1.0, pull=PULLED + 0.1)) for _ in range(PULL_ROUNDS + 1)]
