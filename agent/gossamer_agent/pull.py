@@ -21,12 +21,16 @@ from gossamer_agent.merge.kernels import Vector
 
 ASIDE: Final = 1.5
 """Whose ball is so many times the smallest one is not of the majority."""
+MANY: Final = 3
+"""One in so many must stand aside: an honest outlier has one or two of its kind in a view."""
 
 
 def pull_from_majority(
     before: Vector, after: Vector, rows: Sequence[Vector], own: int, balls: Scalars
 ) -> float:
-    """Cosine of the own step with the way from the majority to those who stand aside; 0 for none.
+    """Cosine of the own step with the way from the majority to those who stand aside.
+
+    0 where fewer than a third of the others stand aside, or all do.
 
     before, after: float32[P], the own parameters around the local steps. rows: K inputs of a merge
     float32[P]; own: which of them is not in either group. balls: float64[K], radii of the balls
@@ -37,7 +41,7 @@ def pull_from_majority(
     others[own] = False
     aside = others & (balls > ASIDE * balls.min())
     majority = others & ~aside
-    if not aside.any() or not majority.any():
+    if MANY * np.count_nonzero(aside) < np.count_nonzero(others) or not majority.any():
         return 0.0
     members = np.flatnonzero(others)
     weights = np.where(aside, 1.0 / np.count_nonzero(aside), -1.0 / np.count_nonzero(majority))

@@ -33,6 +33,14 @@ def test_steps_to_those_aside_are_one_and_to_the_majority_minus_one() -> None:
         assert found == pytest.approx(pull, abs=1e-6)
 
 
+def test_one_or_two_of_eight_aside_are_outliers_and_no_other_group() -> None:
+    step = along(1.0)[0]
+    for aside, pull in ((0, 0.0), (1, 0.0), (2, 0.0), (3, 1.0), (7, 1.0)):
+        rows = [BEFORE, *along(*[-1.0] * (8 - aside), *[5.0] * aside)]
+        found = pull_from_majority(BEFORE, step, rows, 0, balls(9 - aside, aside))
+        assert found == pytest.approx(pull, abs=1e-6)
+
+
 def test_equals_the_cosine_in_float64() -> None:
     rng = np.random.default_rng(5)
     for own in range(7):
