@@ -283,6 +283,22 @@ class TestGuard:
         answer = ask("POST", "/v1/infer", content=bytes(BODY_MAX + 1), headers=JSON)
         assert answer.status_code == 413
 
+    @pytest.mark.parametrize(
+        ("method", "path", "content", "closes"),
+        [
+            ("POST", "/v1/status", b"{}", True),  # answered before anybody reads the body
+            ("POST", "/v1/infer", bytes(BODY_MAX + 1), True),
+            ("POST", "/v1/infer", b"[]", False),
+            ("GET", "/v1/status", b"", False),
+            ("GET", "/nothing", b"", False),
+        ],
+    )
+    def test_an_answer_to_a_body_that_was_not_read_ends_the_connection(
+        self, ask: Ask, method: str, path: str, content: bytes, closes: bool
+    ) -> None:
+        answer = ask(method, path, content=content, headers=JSON)
+        assert (answer.headers.get("connection") == "close") is closes
+
     def test_a_body_that_does_not_say_how_long_it_is(self, agent: FakeAgent) -> None:
         app = Guard(make_app(agent), token=TOKEN, hosts=(), body_bytes_max=BODY_MAX)
         parts = [bytes(1024)] * 20

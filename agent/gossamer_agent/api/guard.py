@@ -51,11 +51,14 @@ class Guard:
             return
         started = False
         head: Message | None = None
+        body = _Body(receive, scope, self._body_bytes_max)
 
         async def sending(message: Message) -> None:
             nonlocal started, head
             if message["type"] == "http.response.start":
                 head = message  # goes out with the first part of the body
+                if not body.is_read:  # what is left of it makes the connection useless for more
+                    head = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
                 return
             started = True
             if head is None:
@@ -68,11 +71,9 @@ class Guard:
 
         try:
             self._check(scope)
-            await self._app(scope, self._bounded(receive), sending)
+            await self._app(scope, body.receive, sending)
         except ProblemError as error:
-            # A body that was not read to its end makes the connection useless for more.
-            headers = {**(error.headers or {}), "connection": "close"}
-            await problem(error.status, error.detail, headers)(scope, receive, sending)
+            await problem(error.status, error.detail, error.headers)(scope, receive, sending)
         except Exception:
             log.exception("the local API failed; please report this")
             if not started:
@@ -94,7 +95,7 @@ class Guard:
         if not (length.isdigit() and len(length) <= 19):
             raise ProblemError(400, "content-length is no number")
         if int(length) > self._body_bytes_max:
-            raise self._too_large()
+            raise _too_large(self._body_bytes_max)
 
     def _check_token(self, said: bytes | None, path: str) -> None:
         if said is None and (not self._hosts or path in OPEN_PATHS):
@@ -107,20 +108,32 @@ class Guard:
                 {"www-authenticate": "Bearer"},
             )
 
-    def _too_large(self) -> ProblemError:
-        return ProblemError(413, f"a body has at most {self._body_bytes_max} bytes")
 
-    def _bounded(self, receive: Receive) -> Receive:
-        """As `receive`, up to the limit: a chunked body does not say how long it will be."""
-        received = 0
+class _Body:
+    """A request's body as the application reads it, up to a limit.
 
-        async def bounded() -> Message:
-            nonlocal received
-            message = await receive()
-            if message["type"] == "http.request":
-                received += len(message.get("body", b""))
-                if received > self._body_bytes_max:
-                    raise self._too_large()
-            return message
+    A chunked one does not say how long it will be. is_read: whether its end was seen.
+    """
 
-        return bounded
+    def __init__(self, receive: Receive, scope: Scope, bytes_max: int) -> None:
+        self._receive = receive
+        self._bytes_max = bytes_max
+        self._received = 0
+        told = dict(scope["headers"])
+        self.is_read = (
+            told.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in told
+        )
+
+    async def receive(self) -> Message:
+        """ASGI. Raises ProblemError beyond the limit."""
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._received += len(message.get("body", b""))
+            if self._received > self._bytes_max:
+                raise _too_large(self._bytes_max)
+            self.is_read = not message.get("more_body", False)
+        return message
+
+
+def _too_large(bytes_max: int) -> ProblemError:
+    return ProblemError(413, f"a body has at most {bytes_max} bytes")
